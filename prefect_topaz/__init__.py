@@ -1,0 +1,1 @@
+"""Upscale videos with hosted Topaz models from Prefect."""

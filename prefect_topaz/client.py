@@ -1,0 +1,168 @@
+"""One provider's API in verbs: a dialect that says it, a transport that sends it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+
+from prefect_topaz.errors import NotFound, ProviderUnavailable, TopazError, UnusableSource
+from prefect_topaz.models import CancelOutcome, JobStatus, Order
+from prefect_topaz.providers import Candidate, Dialect
+from prefect_topaz.redaction import SignedUrl
+from prefect_topaz.transport import ATTEMPTS, Now, Sleep, Transport, spread, utc_now
+from prefect_topaz.wire import Call, Reply, Upload
+
+# Seconds of waiting for a busy provider within one purchase; the journal's lease covers them.
+SUBMIT_PATIENCE: Final = 45.0
+_BATCH: Final = 50  # ids a call [E8]
+# A cancel is read back until the job has ended: seconds between the reads.
+_READ_BACK: Final = (0.0, 1.0, 2.0, 4.0, 8.0)
+
+
+class Client:
+    """Talk to one provider with one key.
+
+    Args:
+        dialect: What the provider says and hears.
+        api_key: The key; it goes to the dialect's own origins only.
+        sleep: Waits; tests pass their own.
+        now: Reads the wall clock; tests pass their own.
+        jitter: A factor of at least 1 on delays; tests pass their own.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        api_key: SecretStr,
+        *,
+        sleep: Sleep = asyncio.sleep,
+        now: Now = utc_now,
+        jitter: Callable[[], float] = spread,
+    ) -> None:
+        self.dialect = dialect
+        self.sleep = sleep
+        self.now = now
+        self.jitter = jitter
+        self.transport = Transport(api_key, dialect.origins, sleep, now, jitter)
+
+    async def check(self) -> None:
+        """Check the key with a call that costs nothing.
+
+        Raises:
+            Unauthorized: If the provider refuses the key.
+            ProviderUnavailable: If it does not answer.
+        """
+        await self._free(self.dialect.check())
+
+    async def submit(self, order: Order, source: SignedUrl, key: str) -> Reply:
+        """Buy: send the one call that is not repeatable, and hand its answer on.
+
+        Raises:
+            OutcomeLost: If it left and no answer came.
+            ProviderUnavailable: If it never left.
+        """
+        call = self.dialect.submit(order, source, key)
+        return await self.transport.send(call, patience=SUBMIT_PATIENCE)
+
+    async def status(self, job_id: str, *, attempts: int = ATTEMPTS) -> JobStatus:
+        """Ask how a job is."""
+        reply = await self.transport.send(self.dialect.status(job_id), attempts=attempts)
+        return self.dialect.read_status(job_id, reply)
+
+    async def statuses(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
+        """Ask how many jobs are, in as few calls as the provider allows.
+
+        Returns:
+            The jobs by id; those that the provider does not know are absent.
+        """
+        found: dict[str, JobStatus] = {}
+        for start in range(0, len(job_ids), _BATCH):
+            part = job_ids[start : start + _BATCH]
+            if call := self.dialect.batch(part):
+                found |= self.dialect.read_batch(await self._free(call))
+            else:
+                looks = [status for job_id in part if (status := await self._known(job_id))]
+                found |= {status.job_id: status for status in looks}
+        return found
+
+    async def _known(self, job_id: str) -> JobStatus | None:
+        try:
+            return await self.status(job_id)
+        except NotFound:
+            return None
+
+    async def details(self, job_id: str) -> JobStatus | None:
+        """Ask the history about a job; None where the provider keeps none, or forgot it."""
+        call = self.dialect.details(job_id)
+        if call is None:
+            return None
+        try:
+            return self.dialect.read_details(job_id, await self.transport.send(call))
+        except NotFound:
+            return None
+
+    def result_headers(self, url: str) -> dict[str, str]:
+        """Give the key's header for a result on the provider's own origin, if it may want it."""
+        return self.transport.key_for(url) if self.dialect.key_for_results else {}
+
+    async def lookup(self, order: Order, source_digest: str) -> tuple[Candidate, ...]:
+        """List the jobs that may be one whose answer was lost."""
+        replies = [await self._free(call) for call in self.dialect.lookup(order)]
+        return self.dialect.read_lookup(order, source_digest, replies)
+
+    async def upload(self, path: Path) -> SignedUrl:
+        """Upload a local file to the provider's public store.
+
+        Raises:
+            UnusableSource: If the provider has no such store, or the file is too large for it.
+        """
+        call = self.dialect.upload(Upload(path, part="file", name=path.name))
+        if call is None:
+            raise UnusableSource(
+                f"{self.dialect.name} reads URLs only, and the source is the local file {path}:"
+                " put it where an http(s) URL leads to it"
+            )
+        return SignedUrl(self.dialect.read_upload(await self.transport.send(call)))
+
+    async def cancel(self, job_id: str) -> CancelOutcome:
+        """Cancel a job, and read it back until it has ended.
+
+        Returns:
+            What became of it. Whether a cancelled job is charged, no provider documents.
+        """
+        call = self.dialect.cancel(job_id)
+        if call is None:
+            reply = f"{self.dialect.name} has no call to cancel: the job runs on and is charged"
+            return CancelOutcome(outcome="not_supported", job_id=job_id, reply=reply)
+        try:
+            answer = await self.transport.send(call)
+            said = f"{answer.status} {self.dialect.error_of(answer)[1] if not answer.ok else 'ok'}"
+            return await self._read_back(job_id, said)
+        except TopazError as error:
+            return CancelOutcome(outcome="unknown", job_id=job_id, reply=error.message)
+
+    async def _read_back(self, job_id: str, reply: str) -> CancelOutcome:
+        for delay in _READ_BACK:
+            await self.sleep(delay)
+            status = await self.status(job_id)
+            if status.phase == "cancelled":
+                return CancelOutcome(
+                    outcome="cancelled", job_id=job_id, phase=status.phase, reply=reply
+                )
+            if status.phase in ("succeeded", "failed"):
+                return CancelOutcome(
+                    outcome="already_finished", job_id=job_id, phase=status.phase, reply=reply
+                )
+        return CancelOutcome(outcome="unknown", job_id=job_id, phase=status.phase, reply=reply)
+
+    async def _free(self, call: Call) -> Reply:
+        reply = await self.transport.send(call)
+        if not reply.ok:
+            raise self.dialect.read_error(reply)
+        if reply.json() is None:
+            raise ProviderUnavailable(f"{self.dialect.name} gave an unreadable answer")
+        return reply

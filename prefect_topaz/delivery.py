@@ -1,0 +1,154 @@
+"""Put a verified file where it belongs, whole or not at all, with its receipt and preview."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prefect_topaz.errors import DeliveryFailed, UnusableDestination
+from prefect_topaz.models import Place, Receipt, StoredVideo
+from prefect_topaz.places import Folder, local_path, read, split_destination, sync_folder, url_of
+from prefect_topaz.transport import describe
+
+
+def target_names(place: Place, name: str, label: str, count: int) -> tuple[Folder, list[str]]:
+    """Name the results of an order at a destination.
+
+    Args:
+        place: A folder, or the name of the first result.
+        name: The source's name, for a folder.
+        label: What was ordered, such as `4k`, for a folder.
+        count: How many results there are.
+
+    Returns:
+        The folder and the file names: `clip-4k.mp4`, then `clip-4k-2.mp4` and so on.
+    """
+    folder, chosen = split_destination(place)
+    first = Path(chosen or f"{_safe(name)}-{label}.mp4")
+    further = [f"{first.stem}-{number}{first.suffix}" for number in range(2, count + 1)]
+    return folder, [first.name, *further]
+
+
+def _safe(name: str) -> str:
+    """Make a source's name a file name that stays in its folder."""
+    kept = "".join("_" if char in '/\\:*?"<>|' or ord(char) < ord(" ") else char for char in name)
+    return kept.lstrip(".") or "video"
+
+
+def check_free(folder: Folder, name: str, work_key: str) -> None:
+    """Refuse a name that is taken by something else than this very work.
+
+    Raises:
+        UnusableDestination: If it is. Before the purchase nothing is billed by that.
+    """
+    if not folder.fs.exists(folder.file(name)):
+        return
+    receipt = read_receipt(folder, name)
+    if receipt is None or receipt.work_key != work_key:
+        raise UnusableDestination(
+            f"{url_of(folder.fs, folder.file(name))} exists and is not the result of this order:"
+            " choose another destination, or pass overwrite=True",
+            work_key=work_key,
+        )
+
+
+def read_receipt(folder: Folder, name: str) -> Receipt | None:
+    """Read the receipt beside a video; None if there is none that can be read."""
+    data = read(folder.fs, folder.file(f"{name}.json"))
+    try:
+        return None if data is None else Receipt.model_validate_json(data)
+    except ValueError:
+        return None
+
+
+def still_there(folder: Folder, name: str, video: StoredVideo) -> bool:
+    """Tell whether a stored video is where it was put, with the recorded size."""
+    path = folder.file(name)
+    if url_of(folder.fs, path) != video.url:
+        return False
+    folder.fs.invalidate_cache()
+    try:
+        return int(folder.fs.size(path) or -1) == video.bytes
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def workspace(folder: Folder) -> Iterator[Path]:
+    """Give a local folder to download into: beside the journal where that is local.
+
+    There a rename publishes; elsewhere the file is uploaded from the system's temporary folder.
+    """
+    local = local_path(folder.fs, folder.path)
+    if local is not None:
+        local.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="part-", dir=local) as name:
+        yield Path(name)
+
+
+def publish(file: Path, folder: Folder, name: str) -> str:
+    """Move a local file to its final name in one step.
+
+    Returns:
+        The URL where it is now.
+
+    Raises:
+        DeliveryFailed: If it cannot be written. The job stays paid and can be stored again.
+    """
+    path = folder.file(name)
+    try:
+        local = local_path(folder.fs, path)
+        if local is None:
+            folder.fs.makedirs(folder.path, exist_ok=True)
+            # Every object store shows an upload under its name only when it is complete.
+            folder.fs.put_file(str(file), path)
+            folder.fs.invalidate_cache()
+        else:
+            _replace(file, local)
+        _check_size(folder.fs, path, file, local)
+    except Exception as error:  # noqa: BLE001  # every store raises kinds of its own
+        raise DeliveryFailed(
+            f"{url_of(folder.fs, path)} cannot be written ({describe(error)}): mend the destination"
+            " and run again, which buys nothing"
+        ) from None
+    return url_of(folder.fs, path)
+
+
+def _check_size(fs: Any, path: str, file: Path, local: Path | None) -> None:
+    if local is None and int(fs.size(path)) != file.stat().st_size:
+        raise OSError("the store holds another number of bytes than was sent")
+
+
+def _replace(file: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        try:
+            os.link(file, part)
+        except OSError:  # another disk, or a file system without links
+            shutil.copyfile(file, part)
+        with part.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        part.replace(target)
+        sync_folder(target.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def publish_bytes(data: bytes, folder: Folder, name: str) -> str:
+    """Write a small file whole, replacing what is there."""
+    with tempfile.TemporaryDirectory(prefix="topaz-") as temporary:
+        file = Path(temporary) / "data"
+        file.write_bytes(data)
+        return publish(file, folder, name)
+
+
+def retrieve(folder: Folder, name: str, file: Path) -> None:
+    """Copy a file from a store to the local disk, in pieces."""
+    folder.fs.get_file(folder.file(name), str(file))

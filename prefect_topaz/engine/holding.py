@@ -1,0 +1,77 @@
+"""Keep the result of the blocking endpoint: its answer is the only copy there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from prefect_topaz.delivery import publish, workspace
+from prefect_topaz.download import fetch
+from prefect_topaz.engine.context import Context
+from prefect_topaz.errors import DeliveryFailed, ResultUnavailable
+from prefect_topaz.http import PIECE
+from prefect_topaz.journal import Journal, Record
+from prefect_topaz.places import in_thread
+from prefect_topaz.redaction import SignedUrl
+from prefect_topaz.wire import Reply, Truncated, decode_base64_field
+
+_NAME = "result-1.mp4"
+
+
+async def hold(context: Context, journal: Journal, record: Record, reply: Reply) -> tuple[str, ...]:
+    """Put the result beside the journal: a link in an answer is signed, and must not be kept.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        ResultUnavailable: If the answer's video cannot be read; it is paid for.
+    """
+    place = journal.place(record.key)
+    with workspace(place) as space:
+        file = space / _NAME
+        link = context.client.dialect.inline_result(reply)
+        try:
+            if link is None:
+                await in_thread(_write, decode_base64_field(_pieces(reply), "b64_json"), file)
+            else:
+                await _download(context, link, file)
+            await in_thread(publish, file, place, _NAME)
+        except (Truncated, ResultUnavailable, DeliveryFailed) as error:
+            reason = f"the blocking call answered, and its result could not be kept: {error}"
+            await context.insist(
+                journal, record, context.event("unknown", reason=reason, billed="yes")
+            )
+            raise ResultUnavailable(reason, work_key=record.key) from None
+        finally:
+            if reply.spooled is not None:
+                reply.spooled.unlink(missing_ok=True)
+    return (_NAME,)
+
+
+async def _download(context: Context, link: SignedUrl, file: Path) -> None:
+    async def same() -> SignedUrl:
+        return link  # without a job id there is nothing to ask for a fresh one
+
+    await fetch(
+        link,
+        file,
+        refresh=same,
+        headers_for=context.client.result_headers,
+        sleep=context.client.sleep,
+    )
+
+
+def _pieces(reply: Reply) -> Iterator[bytes]:
+    if reply.spooled is None:
+        yield reply.body
+        return
+    with reply.spooled.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def _write(pieces: Iterable[bytes], file: Path) -> None:
+    with file.open("wb") as target:
+        for piece in pieces:
+            target.write(piece)

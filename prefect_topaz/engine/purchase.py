@@ -1,0 +1,289 @@
+"""Buy once: intent before the POST, record after it, look-up where the answer was lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, Final, TypeVar
+
+from prefect_topaz import errors
+from prefect_topaz.delivery import check_free, target_names
+from prefect_topaz.engine.context import Context
+from prefect_topaz.engine.holding import hold
+from prefect_topaz.engine.unknown import adopt
+from prefect_topaz.journal import Journal, Record
+from prefect_topaz.models import Cost, Order, Place, UpscaleJob, work_key
+from prefect_topaz.places import in_thread, split_destination
+from prefect_topaz.sources import OpenSource
+from prefect_topaz.transport import OutcomeLost, describe
+from prefect_topaz.wire import Accepted, Refused, Reply, Unclear
+
+T = TypeVar("T")
+
+JOURNAL: Final = ".topaz"
+# An owner that says nothing for so long counts as gone. It covers the longest way through one
+# purchase: the patience with a busy provider and the read time-out of every attempt.
+LEASE: Final = 300.0
+_BLOCKING_LEASE: Final = 3600.0 + LEASE
+_SKEW: Final = 60.0  # seconds by which two machines' clocks may differ
+_LOOK: Final = 2.0  # seconds between looks at somebody else's purchase
+_GRACE: Final = 20.0  # seconds that a cancelled purchase may take to be written down
+
+
+@dataclass(frozen=True)
+class Purchase:
+    """What to buy, for what, and where it goes.
+
+    Args:
+        source: The source, found readable.
+        order: What to do with it.
+        destination: A folder or the name of the first result.
+        journal: Where the record goes; None for `.topaz` at the destination.
+        again: 0, or a higher number to buy the same work again on purpose.
+        max_cost: Dollars that it may cost at most; None for no cap.
+        overwrite: Whether another file at the destination may be replaced.
+    """
+
+    source: OpenSource
+    order: Order
+    destination: Place
+    journal: Place | None = None
+    again: int = 0
+    max_cost: Decimal | None = None
+    overwrite: bool = False
+
+    def journal_place(self) -> Place:
+        """Say where the journal is."""
+        if self.journal is not None:
+            return self.journal
+        folder, _ = split_destination(self.destination)
+        return self.destination.model_copy(update={"url": folder.folder(JOURNAL).url})
+
+
+async def submit(context: Context, purchase: Purchase) -> UpscaleJob:
+    """Buy the work, or find that it is bought.
+
+    Returns:
+        The job; `reattached` if this call bought nothing.
+
+    Raises:
+        InvalidRequest: If the order, its cost or its destination is refused here.
+        ProviderRefused: If the provider refused it before any charge.
+        OutcomeUnknown: If it was sent and nobody knows what came of it; it is not sent again.
+        JobFailed: If it was bought before, failed, and may have been charged.
+    """
+    place = await in_thread(purchase.journal_place)
+    journal = await in_thread(context.journal, place)
+    key = work_key(
+        purchase.source.facts.identity,
+        purchase.order,
+        realm=context.client.dialect.realm,
+        again=purchase.again,
+    )
+    watched: tuple[int, float] | None = None
+    while True:
+        record = await journal.read(key)
+        if record.may_buy:
+            bought = await _buy(context, journal, record, purchase)
+            if bought is not None:
+                return _job(bought, purchase, place, reattached=False)
+        elif record.state == "intended":
+            watched = await _await_owner(context, journal, record, watched)
+        elif record.state == "unknown":
+            await adopt(context, journal, record)
+        elif record.state == "failed":
+            raise failure(record)
+        else:
+            context.log(f"found job {_ids(record)} in the journal: nothing is bought")
+            return _job(record, purchase, place, reattached=True)
+
+
+def failure(record: Record) -> errors.TopazError:
+    """Make the error of a job that ended without a result and may have been charged."""
+    event = record.last
+    kind = errors.JobCancelled if event.kind == "cancelled" else errors.JobFailed
+    return kind(
+        f"job {_ids(record)} {event.kind}: {event.reason}; to buy this work again on purpose, run"
+        " with a higher `again`",
+        job_id=_ids(record),
+        work_key=record.key,
+        billed=event.billed,
+    )
+
+
+def _ids(record: Record) -> str:
+    submitted = record.latest("submitted")
+    return ", ".join(submitted.job_ids) if submitted and submitted.job_ids else "without an id"
+
+
+def _job(record: Record, purchase: Purchase, place: Place, *, reattached: bool) -> UpscaleJob:
+    intent, submitted = record.latest("intent"), record.latest("submitted")
+    assert intent is not None
+    assert intent.order is not None
+    assert intent.source is not None
+    assert submitted is not None
+    return UpscaleJob(
+        provider=intent.order.provider,
+        work_key=record.key,
+        job_ids=submitted.job_ids,
+        order=intent.order,
+        source=intent.source,
+        journal=place,
+        destination=purchase.destination,
+        submitted_at=submitted.at,
+        reattached=reattached,
+        cost=submitted.cost or Cost(),
+    )
+
+
+async def _buy(
+    context: Context, journal: Journal, record: Record, purchase: Purchase
+) -> Record | None:
+    """Check, write the intent, and send; None if somebody else wrote an intent first."""
+    order, source = purchase.order, purchase.source
+    cost = context.client.dialect.estimate(order, source.facts.media)
+    _check_cost(cost, purchase.max_cost)
+    await in_thread(_check_destination, purchase, record.key)
+    url = await source.sendable(context.client)
+    intent = context.event(
+        "intent",
+        attempt=record.attempt + 1 if record.state == "failed" else max(record.attempt, 1),
+        order=order,
+        source=source.facts,
+        source_digest=url.digest,
+        lease=_BLOCKING_LEASE if order.blocking else LEASE,
+        cost=cost,
+    )
+    intended = await journal.append(record, intent)
+    if intended is None:
+        return None
+    key = f"topaz-{record.key}" + (f"-{intent.attempt}" if intent.attempt > 1 else "")
+
+    async def post() -> Record:
+        try:
+            reply = await context.client.submit(order, url, key)
+        except OutcomeLost as error:
+            return await _unknown(context, journal, intended, str(error))
+        except errors.ProviderUnavailable as error:
+            return await _refused(context, journal, intended, error)
+        except BaseException as error:
+            await _unknown(context, journal, intended, f"interrupted by {describe(error)}")
+            raise
+        return await _conclude(context, journal, intended, order, reply)
+
+    bought = await _uninterrupted(post())
+    return bought if bought.state != "unknown" else await adopt(context, journal, bought)
+
+
+async def _conclude(
+    context: Context, journal: Journal, record: Record, order: Order, reply: Reply
+) -> Record:
+    """Write down what the answer to the POST says, before anything else is done."""
+    verdict = context.client.dialect.read_submit(order, reply)
+    estimate = record.last.cost or Cost()
+    if isinstance(verdict, Refused):
+        return await _refused(context, journal, record, verdict.error)
+    if isinstance(verdict, Unclear):
+        return await _unknown(context, journal, record, verdict.reason)
+    held = await hold(context, journal, record, reply) if order.blocking else ()
+    cost = _with_reservation(estimate, verdict)
+    submitted = context.event(
+        "submitted", attempt=record.attempt, job_ids=verdict.job_ids, held=held, cost=cost
+    )
+    context.log(f"bought: {order.provider} job {', '.join(verdict.job_ids) or 'answered at once'}")
+    return await context.insist(journal, record, submitted)
+
+
+def _with_reservation(estimate: Cost, verdict: Accepted) -> Cost:
+    if verdict.cost is None:
+        return estimate
+    return verdict.cost.model_copy(
+        update={"estimate": estimate.estimate, "basis": estimate.basis or verdict.cost.basis}
+    )
+
+
+async def _refused(
+    context: Context, journal: Journal, record: Record, error: errors.TopazError
+) -> Record:
+    event = context.event("refused", attempt=record.attempt, reason=error.message)
+    await context.insist(journal, record, event)
+    error.work_key = record.key
+    raise error
+
+
+async def _unknown(context: Context, journal: Journal, record: Record, reason: str) -> Record:
+    event = context.event("unknown", attempt=record.attempt, reason=reason, billed="maybe")
+    return await context.insist(journal, record, event)
+
+
+def _check_cost(cost: Cost, cap: Decimal | None) -> None:
+    if cap is None:
+        return
+    if cost.estimate is None or cost.unit != "USD":
+        raise errors.CostRefused(
+            f"max_cost is {cap} USD, and the price is not known ({cost.basis}): leave max_cost out"
+            " to buy without a cap"
+        )
+    if cost.estimate > cap:
+        raise errors.CostRefused(
+            f"the estimate is {cost.estimate} USD ({cost.basis}), above max_cost of {cap} USD:"
+            " raise max_cost, or order a lower resolution"
+        )
+
+
+def _check_destination(purchase: Purchase, key: str) -> None:
+    folder, names = target_names(
+        purchase.destination,
+        purchase.source.facts.name,
+        purchase.order.label,
+        purchase.order.generations,
+    )
+    for name in names if not purchase.overwrite else ():
+        check_free(folder, name, key)
+
+
+async def _await_owner(
+    context: Context, journal: Journal, record: Record, watched: tuple[int, float] | None
+) -> tuple[int, float]:
+    """Let the one who wrote the intent finish, or find that it is gone.
+
+    Args:
+        context: Who waits.
+        journal: Where the record is.
+        record: The record, whose last event is an intent.
+        watched: How many events there were when this intent was first seen, and when that was.
+    """
+    if watched is None or watched[0] != len(record.events):
+        context.log("this work is being bought by another run: waiting for its outcome")
+        watched = (len(record.events), context.monotonic())
+    lease = record.last.lease or LEASE
+    age = context.client.now() - record.last.at
+    # Either clock is enough: the wall clock may be skewed, the watch may have begun late.
+    if age > timedelta(seconds=lease + _SKEW) or context.monotonic() - watched[1] > lease:
+        gone = context.event(
+            "unknown",
+            attempt=record.attempt,
+            billed="maybe",
+            reason=f"{record.last.by} wrote an intent and nothing after it",
+        )
+        await journal.append(record, gone)
+    else:
+        await context.client.sleep(_LOOK)
+    return watched
+
+
+async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Let a purchase be written down although its caller is being cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=_GRACE)
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # seen; what matters is in the journal
+        raise

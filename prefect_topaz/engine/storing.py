@@ -1,0 +1,250 @@
+"""Store what a job made: fetch, verify, publish, record; nothing partial has a final name."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from prefect_topaz import errors
+from prefect_topaz.delivery import (
+    check_free,
+    publish,
+    publish_bytes,
+    read_receipt,
+    retrieve,
+    still_there,
+    target_names,
+    workspace,
+)
+from prefect_topaz.download import Fetched, fetch
+from prefect_topaz.engine.checking import Delivery, make_preview
+from prefect_topaz.engine.checking import verify as verify_result
+from prefect_topaz.engine.context import Context
+from prefect_topaz.http import PIECE
+from prefect_topaz.journal import Journal, Record
+from prefect_topaz.models import (
+    Cost,
+    FinishedUpscale,
+    Place,
+    Receipt,
+    StoredVideo,
+    Verify,
+)
+from prefect_topaz.places import in_thread, url_of
+from prefect_topaz.redaction import SignedUrl
+from prefect_topaz.sources import OpenSource
+
+
+async def store(
+    context: Context,
+    finished: FinishedUpscale,
+    destination: Place | None = None,
+    *,
+    verify: Verify = "standard",
+    overwrite: bool = False,
+    source: OpenSource | None = None,
+) -> list[StoredVideo]:
+    """Verify the results of a job and publish them.
+
+    Args:
+        context: Who stores.
+        finished: The job.
+        destination: A folder or the name of the first result; None for where it was ordered to.
+        verify: `standard`, `strict` (missing sound or another frame rate are mismatches too), or
+            `off`.
+        overwrite: Whether another file at the destination may be replaced.
+        source: The source, for the preview's other half.
+
+    Raises:
+        ResultMismatch: If a result is not what was ordered. It is kept beside the journal.
+        ResultUnavailable: If a result cannot be downloaded.
+        DeliveryFailed: If the destination cannot be written, or is taken.
+    """
+    job = finished.job
+    journal = await in_thread(context.journal, job.journal)
+    record = await journal.read(job.work_key)
+    succeeded = [one for one in finished.results if one.phase == "succeeded"]
+    place = destination or job.destination
+    label = (job.source.name, job.order.label, job.order.generations)
+    folder, names = await in_thread(target_names, place, *label)
+    videos = []
+    for status, name in zip(succeeded, names, strict=False):
+        delivery = Delivery(
+            context, finished, status, journal, record, folder, name, verify, overwrite, source
+        )
+        videos.append(await _deliver(delivery))
+    await _write_down(context, journal, record, videos)
+    return videos
+
+
+async def _write_down(
+    context: Context, journal: Journal, record: Record, videos: list[StoredVideo]
+) -> None:
+    event = record.latest("stored")
+    known = {video.url for video in event.stored} if event else set()
+    if all(video.url in known for video in videos) and all(video.cached for video in videos):
+        return
+    stored = tuple(video.model_copy(update={"cached": False}) for video in videos)
+    fresh = context.event("stored", attempt=record.attempt, stored=stored, billed="yes")
+    await context.insist(journal, record, fresh)
+
+
+async def _deliver(one: Delivery) -> StoredVideo:
+    """Find one result where it was put, or copy it from there, or fetch it."""
+    known = _known(one.record, one.status.job_id)
+    there = await in_thread(_there, one, known)
+    if there is not None:
+        return there.model_copy(update={"cached": True})
+    if not one.overwrite:
+        try:
+            await in_thread(check_free, one.folder, one.name, one.key)
+        except errors.UnusableDestination as error:
+            raise errors.DeliveryFailed(error.message, work_key=one.key) from None
+    with workspace(one.journal.place(one.key)) as space:
+        file = space / "result.mp4"
+        if known is not None and await in_thread(_copied, one, known, file):
+            return await _publish(one, await in_thread(_hash, file), copied=known)
+        return await _publish(one, await _obtain(one, file))
+
+
+def _known(record: Record, job_id: str) -> StoredVideo | None:
+    event = record.latest("stored")
+    videos = event.stored if event else ()
+    return next((video for video in videos if (video.job_id or "") == job_id), None)
+
+
+def _there(one: Delivery, known: StoredVideo | None) -> StoredVideo | None:
+    """Find a result at its place: by the journal, or by its receipt if the writer died in between.
+
+    The receipt goes first and the video last, so a video of that size with that receipt is whole.
+    """
+    if known is not None and still_there(one.folder, one.name, known):
+        return known
+    receipt = read_receipt(one.folder, one.name)
+    ours = receipt and (receipt.work_key, receipt.job_id or "") == (one.key, one.status.job_id)
+    if receipt is None or not ours or not still_there(one.folder, one.name, receipt):
+        return None
+    return StoredVideo.model_validate(receipt.model_dump())
+
+
+def _copied(one: Delivery, known: StoredVideo, file: Path) -> bool:
+    """Copy a result that lies at another place of the same store; False if it cannot be."""
+    try:
+        one.folder.fs.get_file(one.folder.fs._strip_protocol(known.url), str(file))  # noqa: SLF001  # fsspec's own hook for that
+    except Exception:  # noqa: BLE001  # whatever is wrong there, the provider is asked instead
+        return False
+    return _hash(file).sha256 == known.sha256
+
+
+def _hash(file: Path) -> Fetched:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while piece := opened.read(PIECE):
+            digest.update(piece)
+    return Fetched(file, file.stat().st_size, digest.hexdigest())
+
+
+async def _obtain(one: Delivery, file: Path) -> Fetched:
+    """Get the file: from beside the journal if it is held there, else from the provider."""
+    submitted, rejected = one.record.latest("submitted"), one.record.latest("mismatch")
+    if submitted and submitted.held:
+        return await _take(one, submitted.held[0], file)
+    client = one.context.client
+
+    async def refresh() -> SignedUrl:
+        return await _link(one)
+
+    try:
+        link = await _link(one)
+        keys, sleep = client.result_headers, client.sleep
+        return await fetch(link, file, refresh=refresh, headers_for=keys, sleep=sleep)
+    except errors.ResultUnavailable as error:
+        if rejected and f"rejected-{one.name}" in rejected.held:
+            return await _take(one, rejected.held[0], file)
+        error.job_id, error.work_key = one.status.job_id, one.key
+        raise
+
+
+async def _take(one: Delivery, name: str, file: Path) -> Fetched:
+    await in_thread(retrieve, one.journal.place(one.key), name, file)
+    return await in_thread(_hash, file)
+
+
+async def _link(one: Delivery) -> SignedUrl:
+    """Read the status for a link: signed links are kept nowhere."""
+    try:
+        status = await one.context.client.status(one.status.job_id)
+    except errors.TopazError as error:
+        raise errors.ResultUnavailable(
+            f"the link to the result of job {one.status.job_id} cannot be read ({error.message}):"
+            " run again while the provider keeps it, which buys nothing"
+        ) from None
+    if not status.results:
+        raise errors.ResultUnavailable(
+            f"job {one.status.job_id} has no result any more (status {status.word!r})"
+        )
+    return status.results[0]
+
+
+async def _publish(
+    one: Delivery, fetched: Fetched, copied: StoredVideo | None = None
+) -> StoredVideo:
+    """Verify the file and give it its name: preview, receipt, and the video last."""
+    facts, warnings = await verify_result(one, fetched)
+    job = one.finished.job
+    picture = await in_thread(make_preview, one, fetched.path)
+    receipt = Receipt(
+        url=url_of(one.folder.fs, one.folder.file(one.name)),
+        receipt_url=url_of(one.folder.fs, one.folder.file(f"{one.name}.json")),
+        preview_url=picture,
+        bytes=fetched.size,
+        sha256=fetched.sha256,
+        width=facts.width,
+        height=facts.height,
+        fps=facts.fps,
+        duration=facts.duration,
+        has_audio=facts.has_audio,
+        provider=job.provider,
+        job_id=one.status.job_id or None,
+        work_key=one.key,
+        cost=await _cost(one),
+        warnings=(*warnings, *_lost_generations(one.finished)),
+        source=job.source,
+        order=job.order,
+        submitted_at=job.submitted_at,
+        stored_at=one.context.client.now(),
+        flow_run_id=one.context.flow_run_id,
+    )
+    text = receipt.model_dump_json(indent=2).encode()
+    await in_thread(publish_bytes, text, one.folder, f"{one.name}.json")
+    await in_thread(publish, fetched.path, one.folder, one.name)
+    one.context.log(
+        f"stored {receipt.url}: {receipt.width}x{receipt.height}, {receipt.bytes} bytes"
+    )
+    video = StoredVideo.model_validate(receipt.model_dump())
+    return video.model_copy(update={"cached": copied is not None})
+
+
+async def _cost(one: Delivery) -> Cost:
+    """Ask what was charged, where the provider tells; not knowing is no failure."""
+    cost = one.finished.job.cost
+    found = one.status.cost
+    try:
+        details = await one.context.client.details(one.status.job_id) if one.status.job_id else None
+        found = details.cost if details and details.cost else found
+    except errors.TopazError:
+        pass
+    if found is None:
+        return cost
+    known = {"charged": found.charged, "reserved": found.reserved}
+    return cost.model_copy(
+        update={"unit": found.unit, **{name: value for name, value in known.items() if value}}
+    )
+
+
+def _lost_generations(finished: FinishedUpscale) -> tuple[str, ...]:
+    return tuple(
+        f"generation {one.job_id} {one.phase}: {one.error or one.word}"
+        for one in finished.results
+        if one.phase != "succeeded"
+    )

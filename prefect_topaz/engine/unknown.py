@@ -1,0 +1,92 @@
+"""What to do when a paid POST left and its answer did not arrive: look, adopt, or ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from prefect_topaz.engine.context import Context
+from prefect_topaz.errors import OutcomeUnknown, TopazError
+from prefect_topaz.journal import Journal, Record
+from prefect_topaz.providers import Candidate
+
+# Seconds before each look at the provider's listings: a new row may take a moment to show.
+_LOOKS: Final = (0.0, 5.0, 15.0)
+_WINDOW: Final = timedelta(minutes=5)  # by which the provider's clock may differ from ours
+
+
+async def adopt(context: Context, journal: Journal, record: Record) -> Record:
+    """Find the job of an order whose answer was lost, and write it down as bought.
+
+    A job is adopted only if it echoes the whole request, was created at that time, belongs to no
+    other record, and there are exactly as many as were ordered. Nothing is ever sent again.
+
+    Raises:
+        OutcomeUnknown: If that cannot be decided.
+    """
+    intent = record.latest("intent")
+    assert intent is not None
+    assert intent.order is not None
+    free: list[Candidate] = []
+    for delay in _LOOKS:
+        await context.client.sleep(delay)
+        try:
+            listed = await context.client.lookup(intent.order, intent.source_digest or "")
+        except TopazError as error:
+            reason = f"the provider's listing gave no answer ({error.message})"
+            raise _undecided(record, reason) from None
+        claimed = await _claimed(journal, record.key)
+        free = [one for one in listed if _in_window(record, one) and one.job_id not in claimed]
+        proven = [one.job_id for one in free if one.exact]
+        if len(proven) == intent.order.generations:
+            return await _write_down(context, journal, record, proven)
+        if len(proven) > intent.order.generations:
+            break
+    ids = ", ".join(one.job_id for one in free)
+    reason = f"jobs that may be it: {ids}" if ids else "no job of that time is listed"
+    raise _undecided(record, reason)
+
+
+def _in_window(record: Record, one: Candidate) -> bool:
+    intent = record.latest("intent")
+    assert intent is not None
+    if one.created_at is None:
+        return True
+    first = (intent.at - _WINDOW).timestamp()
+    return first <= one.created_at <= (record.last.at + _WINDOW).timestamp()
+
+
+async def _claimed(journal: Journal, key: str) -> set[str]:
+    claimed: set[str] = set()
+    for other in await journal.keys():
+        if other != key:
+            events = (await journal.read(other)).events
+            claimed |= {job_id for event in events for job_id in event.job_ids}
+    return claimed
+
+
+async def _write_down(
+    context: Context, journal: Journal, record: Record, job_ids: Sequence[str]
+) -> Record:
+    intent = record.latest("intent")
+    event = context.event(
+        "submitted",
+        attempt=record.attempt,
+        job_ids=tuple(sorted(job_ids)),
+        reason="adopted: the provider's listing echoes the whole request",
+        cost=intent.cost if intent else None,
+    )
+    context.log(f"the answer was lost, the job was found: {', '.join(job_ids)}")
+    return await context.insist(journal, record, event)
+
+
+def _undecided(record: Record, reason: str) -> OutcomeUnknown:
+    intent = record.latest("intent")
+    at = f"{intent.at:%Y-%m-%d %H:%M:%S} UTC" if intent else "an unknown time"
+    return OutcomeUnknown(
+        f"the order of {at} was sent and its outcome is not known ({record.last.reason}); {reason}."
+        f" Nothing is sent again by itself. Look at your account for a job of that time; to buy"
+        f" again on purpose, run with a higher `again`. Work key: {record.key}",
+        work_key=record.key,
+    )

@@ -1,0 +1,176 @@
+"""Connections: one pair of HTTP clients an event loop, and no log line with a signature."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from ssl import SSLContext
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from prefect_topaz.redaction import redact
+from prefect_topaz.wire import Call, Reply, Upload
+
+# EvoLink's media host refuses clients that do not name themselves [E8].
+USER_AGENT = f"prefect-topaz/{version('prefect-topaz')}"
+MAX_BODY = 4 * 2**20  # bytes of an answer that is held in memory
+PIECE = 2**20  # bytes read at a time
+# Waiting for a free connection is no failure: a thousand jobs share these clients.
+_TIMEOUT = httpx.Timeout(60.0, connect=20.0, pool=None)
+
+
+@dataclass
+class _Clients:
+    """The clients of one loop, alive while somebody uses them. Private to this module.
+
+    A paid request takes a fresh connection: on a kept one, a server that closes it at that very
+    moment would leave an outcome that nobody knows.
+    """
+
+    kept: httpx.AsyncClient
+    fresh: httpx.AsyncClient
+    users: int = 0
+
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = WeakKeyDictionary()
+
+
+@lru_cache(maxsize=1)
+def _tls() -> SSLContext:
+    # Reading the certificates takes tens of milliseconds: once a process is enough.
+    return httpx.create_ssl_context()
+
+
+@contextlib.asynccontextmanager
+async def connections() -> AsyncIterator[None]:
+    """Keep this loop's connections open: nested uses share them, the last one closes them."""
+    loop = asyncio.get_running_loop()
+    clients = _clients.get(loop)
+    if clients is None:
+        keep = httpx.Limits(max_connections=64, max_keepalive_connections=32)
+        drop = httpx.Limits(max_connections=16, max_keepalive_connections=0)
+        clients = _clients[loop] = _Clients(
+            httpx.AsyncClient(timeout=_TIMEOUT, limits=keep, verify=_tls()),
+            httpx.AsyncClient(timeout=_TIMEOUT, limits=drop, verify=_tls()),
+        )
+    clients.users += 1
+    try:
+        yield
+    finally:
+        clients.users -= 1
+        if not clients.users:
+            del _clients[loop]
+            await asyncio.gather(clients.kept.aclose(), clients.fresh.aclose())
+
+
+async def exchange(call: Call, headers: dict[str, str]) -> Reply:
+    """Send a call once and read its answer.
+
+    Raises:
+        httpx.RequestError: If there is no whole answer.
+    """
+    timeout = _TIMEOUT
+    if call.read_seconds is not None:
+        timeout = httpx.Timeout(call.read_seconds, connect=20.0, pool=None)
+    body: dict[str, Any] = {"json": call.json}
+    with contextlib.ExitStack() as files:
+        if call.upload is not None:
+            body = _form(call.upload, files)
+        options = {"headers": headers, "timeout": timeout, **body}
+        async with opened(call.method, call.url, fresh=not call.repeatable, **options) as answer:
+            return await _read(answer, spool=call.spool)
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    method: str, url: str, *, fresh: bool = False, **options: Any
+) -> AsyncIterator[httpx.Response]:
+    """Open one request as a stream; redirects are answers and are not followed.
+
+    Args:
+        method: The HTTP method.
+        url: The whole URL.
+        fresh: Whether to use a connection that nothing else has used.
+        options: As `httpx.AsyncClient.build_request` takes them.
+    """
+    async with connections():
+        clients = _clients[asyncio.get_running_loop()]
+        client = clients.fresh if fresh else clients.kept
+        with _quiet():
+            request = client.build_request(method, url, **options)
+            request.headers["User-Agent"] = USER_AGENT
+            response = await client.send(request, stream=True)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+
+
+def _form(upload: Upload, files: contextlib.ExitStack) -> dict[str, Any]:
+    file = files.enter_context(upload.path.open("rb"))
+    return {"data": dict(upload.fields), "files": {upload.part: (upload.name, file, "video/mp4")}}
+
+
+async def _read(response: httpx.Response, *, spool: bool) -> Reply:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    if spool:
+        body, path = await _spool(response)
+        return Reply(response.status_code, headers, body, path)
+    held = bytearray()
+    async for piece in response.aiter_bytes(PIECE):
+        held += piece
+        if len(held) > MAX_BODY:
+            raise httpx.DecodingError("the answer is too large", request=response.request)
+    return Reply(response.status_code, headers, bytes(held))
+
+
+async def _spool(response: httpx.Response) -> tuple[bytes, Path | None]:
+    """Read an answer of any size: into memory where it is small, else into a file."""
+    handle, name = tempfile.mkstemp(prefix="topaz-", suffix=".json")
+    path = Path(name)
+    try:
+        with open(handle, "wb") as file:  # noqa: PTH123  # takes over mkstemp's descriptor
+            async for piece in response.aiter_bytes(PIECE):
+                file.write(piece)
+    except BaseException:
+        path.unlink()
+        raise
+    if path.stat().st_size > MAX_BODY:
+        return b"", path
+    body = path.read_bytes()
+    path.unlink()
+    return body, None
+
+
+_ours: ContextVar[bool] = ContextVar("prefect_topaz_request", default=False)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep signatures out of httpx's own log lines while one of our requests runs."""
+    token = _ours.set(True)
+    try:
+        yield
+    finally:
+        _ours.reset(token)
+
+
+def _redact_record(record: logging.LogRecord) -> bool:
+    """Redact what httpx and httpcore log of our requests, and of nobody else's."""
+    if _ours.get():
+        record.msg, record.args = redact(record.getMessage()), ()
+    return True
+
+
+for _name in ("httpx", "httpcore.http11", "httpcore.http2", "httpcore.connection"):
+    logging.getLogger(_name).addFilter(_redact_record)

@@ -1,0 +1,174 @@
+"""Folders and files on any fsspec store, and the one exclusive create that each offers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+
+from prefect_topaz.errors import UnusableDestination
+from prefect_topaz.models import Place
+from prefect_topaz.redaction import redact, redact_url
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_memory_lock = threading.Lock()
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run blocking work beside the loop, with the caller's context."""
+    return await asyncio.to_thread(work, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder on a store.
+
+    Args:
+        fs: The store.
+        path: The folder's path as the store knows it.
+    """
+
+    fs: Any
+    path: str
+
+    @property
+    def url(self) -> str:
+        """The folder's URL; a plain path on the local disk."""
+        return url_of(self.fs, self.path)
+
+    def file(self, *names: str) -> str:
+        """Give the path of something inside."""
+        return "/".join([self.path.rstrip("/"), *names])
+
+    def folder(self, *names: str) -> Folder:
+        """Give a folder inside."""
+        return Folder(self.fs, self.file(*names))
+
+
+def open_folder(place: Place) -> Folder:
+    """Open a place as a folder; it need not exist yet."""
+    fs, path = _open(place)
+    return Folder(fs, path.rstrip("/") or path)
+
+
+def url_of(fs: Any, path: str) -> str:
+    """Give the URL of a path: plain on the local disk, since that is what people type."""
+    return path if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(path))
+
+
+def local_path(fs: Any, path: str) -> Path | None:
+    """Give the path on the local disk, or None if the store is another."""
+    return Path(path) if isinstance(fs, LocalFileSystem) else None
+
+
+def _open(place: Place) -> tuple[Any, str]:
+    try:
+        fs, path = fsspec.core.url_to_fs(place.url, **place.options)
+    except (ValueError, ImportError) as error:
+        raise UnusableDestination(
+            f"{redact_url(place.url)!r} is not a place that fsspec knows: {redact(str(error))}"
+        ) from None
+    return fs, path
+
+
+def split_destination(place: Place) -> tuple[Folder, str | None]:
+    """Tell folder and file name apart.
+
+    A destination is a folder if it ends in `/` or exists as one; a file name needs an ending.
+
+    Returns:
+        The folder, and the file's name or None.
+
+    Raises:
+        UnusableDestination: If the place is empty or unknown to fsspec.
+    """
+    if not place.url.strip():
+        raise UnusableDestination("the destination is empty: give a folder or a file name")
+    fs, path = _open(place)
+    is_folder = place.url.endswith(("/", os.sep)) or fs.isdir(path)
+    parent, _, name = path.rstrip("/").rpartition("/")
+    if is_folder or "." not in name:
+        return Folder(fs, path.rstrip("/") or "/"), None
+    return Folder(fs, parent), name
+
+
+def create(fs: Any, path: str, data: bytes) -> None:
+    """Create a small file whole and only if it is not there: of many callers one succeeds.
+
+    Raises:
+        FileExistsError: If the file is there already.
+    """
+    if isinstance(fs, LocalFileSystem):
+        _create_local(Path(path), data)
+    elif isinstance(fs, MemoryFileSystem):
+        # The memory store checks and then writes; it lives in this process, so a lock is enough.
+        with _memory_lock:
+            if fs.exists(path):
+                raise FileExistsError(path)
+            fs.pipe_file(path, data)
+    else:
+        _create_remote(fs, path, data)
+
+
+def _create_local(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # A link is exclusive like "xb", and besides never shows a half-written file.
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            with path.open("xb") as file:
+                file.write(data)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries survive a power cut, where the system can."""
+    with suppress(OSError):  # Windows opens no folders
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _create_remote(fs: Any, path: str, data: bytes) -> None:
+    try:
+        fs.pipe_file(path, data, mode="create")
+    except FileExistsError:
+        raise
+    except Exception as error:
+        # Stores say it in their own words: S3 answers 412 or 409 to a conditional write.
+        if any(word in str(error) for word in ("PreconditionFailed", "ConditionalRequestConflict")):
+            raise FileExistsError(path) from None
+        raise
+
+
+def read(fs: Any, path: str) -> bytes | None:
+    """Read a small file; None if it is not there."""
+    try:
+        fs.invalidate_cache()
+        data: bytes = fs.cat_file(path)
+    except FileNotFoundError:
+        return None
+    return data

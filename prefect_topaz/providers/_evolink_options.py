@@ -1,0 +1,80 @@
+"""What can be ordered from EvoLink, checked here: its server corrects a wrong factor silently."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from pydantic import ConfigDict
+
+from prefect_topaz.errors import InvalidRequest
+from prefect_topaz.models import Frozen, Order
+from prefect_topaz.redaction import SignedUrl, redact
+
+MODEL = "topaz-video-upscale"
+_FACTORS = ("1", "2", "4")
+_CALLBACK_LENGTH = 2048
+
+
+class EvoLinkOptions(Frozen):
+    """What a user orders from EvoLink, checked before any request.
+
+    Args:
+        upscale_factor: `1` (enhance only), `2` or `4`, as text or number.
+        callback_url: Where EvoLink tells when the task ends: https, at most 2048 characters, no
+            internal address. A hint only; waiting never depends on it.
+
+    Raises:
+        InvalidRequest: If a value is not allowed; says which are. The server would silently take
+            2 for a wrong factor [seed], so this check is the only one.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    upscale_factor: str | int | float = "2"
+    callback_url: str | None = None
+
+    def order(self) -> Order:
+        """Check the options and normalise them into an order."""
+        factor = _check_factor(self.upscale_factor)
+        callback = None if self.callback_url is None else _check_callback(self.callback_url)
+        return Order(
+            provider="evolink",
+            model=MODEL,
+            options={"upscale_factor": factor},
+            callback_url=callback,
+            label=f"{factor}x",
+            factor=int(factor),
+        )
+
+
+def _check_factor(value: str | float) -> str:
+    text = value if isinstance(value, str) else f"{value:g}"
+    if text not in _FACTORS:
+        raise InvalidRequest(
+            f"upscale_factor {value!r} is not allowed; allowed: 1, 2, 4 (as text or number)"
+        )
+    return text
+
+
+def _check_callback(url: str) -> SignedUrl:
+    if reason := _callback_problem(url):
+        raise InvalidRequest(
+            f"callback_url {redact(url)[:100]!r} {reason}; allowed: an https URL of at most"
+            f" {_CALLBACK_LENGTH} characters that is not an internal address"
+        )
+    return SignedUrl(url)
+
+
+def _callback_problem(url: str) -> str | None:
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    if parts.scheme != "https" or not host:
+        return "is not an https URL"
+    if len(url) > _CALLBACK_LENGTH:
+        return f"is {len(url)} characters long"
+    try:
+        internal = not ipaddress.ip_address(host).is_global
+    except ValueError:
+        internal = "." not in host or host.endswith((".localhost", ".local", ".internal"))
+    return "is an internal address" if internal else None

@@ -1,0 +1,178 @@
+"""Who a source is, whether it is a video, and a URL by which the provider can read it."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import shutil
+import tempfile
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+
+from prefect_topaz.client import Client
+from prefect_topaz.errors import UnusableSource
+from prefect_topaz.http import PIECE, USER_AGENT
+from prefect_topaz.media import NotAVideo, probe
+from prefect_topaz.models import MediaFacts, Source
+from prefect_topaz.places import in_thread
+from prefect_topaz.providers import Dialect
+from prefect_topaz.redaction import SignedUrl, redact_url
+
+_DIGEST = "sha256:"
+
+
+@dataclass(frozen=True)
+class OpenSource:
+    """A source that was found readable.
+
+    Args:
+        facts: What the journal keeps of it.
+        path: The local file, if it is one.
+        url: The URL, if it is one.
+    """
+
+    facts: Source
+    path: Path | None = None
+    url: SignedUrl | None = None
+
+    async def sendable(self, client: Client) -> SignedUrl:
+        """Give a URL that the provider can read, uploading a local file where that is possible."""
+        if self.url is not None:
+            return self.url
+        assert self.path is not None
+        return await client.upload(self.path)
+
+    def opened(self) -> AbstractContextManager[Any]:
+        """Open it for reading, for its frames."""
+        if self.path is not None:
+            return nullcontext(self.path)
+        assert self.url is not None
+        return _open_url(self.url)
+
+
+async def open_source(source: str, dialect: Dialect, version: str | None = None) -> OpenSource:
+    """Find out who a source is and that it is a video, before any money is spent.
+
+    Args:
+        source: An http(s) URL or a local path.
+        dialect: The provider that shall read it.
+        version: The caller's word for the content, instead of what the store says. Starting with
+            `sha256:` it names the content wherever it lies; else it is bound to the source's URL.
+
+    Raises:
+        UnusableSource: If it is missing, unreadable, no video, or out of the provider's reach.
+    """
+    dialect.check_source(source)
+    scheme = urlsplit(source).scheme.lower()
+    if scheme in ("http", "https"):
+        _check_reach(source, dialect)
+        return await in_thread(_from_url, SignedUrl(source), version)
+    if scheme and scheme != "file" and len(scheme) > 1:
+        raise UnusableSource(
+            f"the source {redact_url(source)!r} is not readable: give an http(s) URL or the path"
+            " of a local file"
+        )
+    path = Path(unquote(urlsplit(source).path) if scheme == "file" else source).expanduser()
+    return await in_thread(_from_file, path, version)
+
+
+def _check_reach(url: str, dialect: Dialect) -> None:
+    host = urlsplit(url).hostname or ""
+    try:
+        internal = not ipaddress.ip_address(host).is_global
+    except ValueError:
+        internal = host == "localhost" or host.endswith(".localhost") or not host
+    if internal and not dialect.is_loopback:
+        raise UnusableSource(
+            f"{dialect.name} cannot reach {redact_url(url)!r}: its host is internal; give a URL"
+            " that is public, or signed for reading"
+        )
+
+
+def _from_file(path: Path, version: str | None) -> OpenSource:
+    label = str(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UnusableSource(f"the source {label!r} {what}: give the path of a video file")
+    try:
+        media = _probe(path, label)
+        with path.open("rb") as file:
+            identity = _named(label, version) or _DIGEST + _sha256(file)
+    except OSError as error:
+        raise UnusableSource(f"the source {label!r} cannot be read: {error.strerror}") from None
+    return OpenSource(Source(identity=identity, label=label, name=path.stem, media=media), path)
+
+
+def _from_url(url: SignedUrl, version: str | None) -> OpenSource:
+    label = str(url)
+    try:
+        info = _filesystem().info(url.reveal())
+        with _open_url(url) as file:
+            media = _probe(file, label)
+            identity = _named(label, version) or _by_validators(label, info)
+            if identity is None:
+                file.seek(0)
+                identity = _DIGEST + _sha256(file)
+    except UnusableSource:
+        raise
+    except Exception as error:  # noqa: BLE001  # aiohttp's errors hold the signed URL: none may leave
+        status = getattr(error.__cause__ or error, "status", None)
+        reason = f"HTTP {status}" if status else type(error).__name__
+        raise UnusableSource(
+            f"the source {label!r} cannot be read ({reason}): check the URL, and its expiry if it"
+            " is signed"
+        ) from None
+    name = Path(unquote(urlsplit(label).path)).stem or "video"
+    return OpenSource(Source(identity=identity, label=label, name=name, media=media), url=url)
+
+
+def _named(label: str, version: str | None) -> str | None:
+    if version is None:
+        return None
+    return version if version.startswith(_DIGEST) else f"{label}#{version}"
+
+
+def _by_validators(label: str, info: dict[str, Any]) -> str | None:
+    """Name the content by what the server says of it; the query, a signature, stays out of it."""
+    parts = urlsplit(label)
+    validator = info.get("ETag") or info.get("Last-Modified")
+    if not validator or not info.get("size"):
+        return None
+    return f"{parts.netloc.lower()}{parts.path}#{validator}#{info['size']}"
+
+
+def _probe(file: Path | BinaryIO, label: str) -> MediaFacts:
+    try:
+        return probe(file)
+    except NotAVideo as error:
+        raise UnusableSource(f"the source {label!r} is not a video: {error}") from None
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while piece := file.read(PIECE):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _filesystem() -> Any:
+    # `encoded` keeps a signed query as it is; the signature covers its very characters.
+    headers = {"User-Agent": USER_AGENT}
+    return fsspec.filesystem("http", encoded=True, client_kwargs={"headers": headers})
+
+
+def _open_url(url: SignedUrl) -> AbstractContextManager[Any]:
+    file = _filesystem().open(url.reveal(), "rb", block_size=PIECE)
+    if file.seekable():
+        return file  # type: ignore[no-any-return]  # fsspec publishes no types
+    # A server without ranges can only be read from its start: a copy can be read anywhere.
+    copy = tempfile.TemporaryFile()  # noqa: SIM115  # handed to the caller, who closes it
+    with file:
+        shutil.copyfileobj(file, copy, PIECE)
+    copy.seek(0)
+    return copy

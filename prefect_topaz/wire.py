@@ -1,0 +1,188 @@
+"""What a dialect says and hears, without I/O: calls, replies, and the verdict on a submit."""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefect_topaz.errors import TopazError
+from prefect_topaz.models import Cost
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A local file that goes out as one part of a multipart form.
+
+    Args:
+        path: The file.
+        part: Name of the form's file part.
+        name: File name told to the server.
+        fields: The form's other fields.
+    """
+
+    path: Path
+    part: str
+    name: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP request, as a value.
+
+    Args:
+        method: The HTTP method.
+        url: The whole URL; shown without its query only.
+        repeatable: Whether sending it twice is harmless. Declared by the dialect, never inferred
+            from the method: a paid POST says False, and that is the promise of this package.
+        json: The body.
+        headers: Headers beyond the key, which the transport adds for the provider's own origin.
+        upload: A file to send instead of a body.
+        read_seconds: How long the answer may take; None for the transport's default.
+        spool: Whether the answer may be too large for memory and goes to a file.
+    """
+
+    method: str
+    url: str = field(repr=False)
+    repeatable: bool = True
+    json: Mapping[str, Any] | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    upload: Upload | None = None
+    read_seconds: float | None = None
+    spool: bool = False
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One HTTP answer.
+
+    Args:
+        status: The HTTP status.
+        headers: Header names in lower case.
+        body: The body; empty when it was spooled.
+        spooled: The file that holds the body instead.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = field(default=b"", repr=False)
+    spooled: Path | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the server says that it did what was asked (2xx)."""
+        return 200 <= self.status < 300  # noqa: PLR2004  # the HTTP class itself
+
+    def json(self) -> Any:
+        """Read the body as JSON, or give None: an unreadable answer is no answer."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    def object(self) -> dict[str, Any]:
+        """Read the body as a JSON object, or give an empty one."""
+        value = self.json()
+        return value if isinstance(value, dict) else {}
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The provider took the order.
+
+    Args:
+        job_ids: One a generation; empty for a blocking call, whose result is in the answer.
+        cost: What the answer says of money, if anything.
+        expected_seconds: How long the provider says it takes, if it says.
+        replayed: Whether the provider says that it answers for an earlier, equal request.
+    """
+
+    job_ids: tuple[str, ...]
+    cost: Cost | None = None
+    expected_seconds: float | None = None
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The provider certainly did not take the order, nor charge for it."""
+
+    error: TopazError
+
+
+@dataclass(frozen=True)
+class Unclear:
+    """Nobody can tell from the answer whether the order was taken."""
+
+    reason: str
+
+
+SubmitVerdict = Accepted | Refused | Unclear
+
+
+class Truncated(ValueError):
+    """A base64 field ended before its closing quote, or is not base64."""
+
+
+# A base64 value can only be followed by its closing quote; JSON may escape the slash.
+_BASE64 = re.compile(rb"[A-Za-z0-9+/=\\rn]*")
+
+
+def decode_base64_field(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
+    r"""Decode one base64 string field out of a JSON text, in bounded memory.
+
+    Args:
+        chunks: The JSON text in pieces of any size.
+        name: Name of the field; its first occurrence is taken.
+
+    Yields:
+        Decoded bytes, in pieces.
+
+    Raises:
+        Truncated: If the field is missing, not base64, or the text ends inside it.
+
+    >>> text = [b'{"videos": [{"b64_', b'json": "aGVs', b'bG8="}]}']
+    >>> b"".join(decode_base64_field(text, "b64_json"))
+    b'hello'
+    """
+    pieces = iter(chunks)
+    opening = re.compile(rb'"' + re.escape(name.encode()) + rb'"\s*:\s*"')
+    buffer = b""
+    for piece in pieces:
+        buffer += piece
+        if found := opening.search(buffer):
+            buffer = buffer[found.end() :]
+            break
+        # Only what could be the start of the opening is kept: a long text before it is dropped.
+        buffer = buffer[-(len(name) + 64) :]
+    else:
+        raise Truncated(f"the answer has no field {name!r}")
+    yield from _decode_until_quote(buffer, pieces, name)
+
+
+def _decode_until_quote(buffer: bytes, pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
+    while True:
+        end = buffer.find(b'"')
+        text = buffer if end < 0 else buffer[:end]
+        if not _BASE64.fullmatch(text):
+            raise Truncated(f"the field {name!r} is not base64")
+        clean = text.replace(b"\\n", b"").replace(b"\\r", b"").replace(b"\\", b"")
+        # Four characters make three bytes; a backslash at the cut waits for what it escapes.
+        whole = len(clean) if end >= 0 else (0 if text.endswith(b"\\") else len(clean) // 4 * 4)
+        try:
+            if whole:
+                yield binascii.a2b_base64(clean[:whole], strict_mode=True)
+        except binascii.Error as error:
+            raise Truncated(f"the field {name!r} is not base64: {error}") from None
+        if end >= 0:
+            return
+        rest = text if text.endswith(b"\\") else clean[whole:]
+        piece = next(pieces, None)
+        if piece is None:
+            raise Truncated(f"the answer ended inside {name!r}")
+        buffer = rest + piece
