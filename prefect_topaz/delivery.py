@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +152,9 @@ def publish_bytes(data: bytes, folder: Folder, name: str) -> str:
 def retrieve(folder: Folder, name: str, file: Path) -> None:
     """Copy a file from a store to the local disk, in pieces."""
     folder.fs.get_file(folder.file(name), str(file))
+
+
+def remove(folder: Folder, name: str) -> None:
+    """Delete a file that is not needed any more; it may be gone already."""
+    with suppress(FileNotFoundError):
+        folder.fs.rm_file(folder.file(name))

@@ -172,3 +172,10 @@ def read(fs: Any, path: str) -> bytes | None:
     except FileNotFoundError:
         return None
     return data
+
+
+def open_file(place: Place, url: str) -> bytes:
+    """Read a small file by its URL, with the settings of a place on the same store."""
+    fs, path = _open(place.model_copy(update={"url": url}))
+    data: bytes = fs.cat_file(path)
+    return data

@@ -14,7 +14,7 @@ from prefect_topaz.delivery import check_free, target_names
 from prefect_topaz.engine.context import Context
 from prefect_topaz.engine.holding import hold
 from prefect_topaz.engine.unknown import adopt
-from prefect_topaz.journal import Journal, Record
+from prefect_topaz.journal import Event, Journal, Record
 from prefect_topaz.models import Cost, Order, Place, UpscaleJob, work_key
 from prefect_topaz.places import in_thread, split_destination
 from prefect_topaz.sources import OpenSource
@@ -160,7 +160,7 @@ async def _buy(
     intended = await journal.append(record, intent)
     if intended is None:
         return None
-    key = f"topaz-{record.key}" + (f"-{intent.attempt}" if intent.attempt > 1 else "")
+    key = idempotency_key(record.key, intent)
 
     async def post() -> Record:
         try:
@@ -176,6 +176,16 @@ async def _buy(
 
     bought = await _uninterrupted(post())
     return bought if bought.state != "unknown" else await adopt(context, journal, bought)
+
+
+def idempotency_key(key: str, intent: Event) -> str:
+    """Name a purchase for the provider: the same for the same work and the same request.
+
+    The request is in it because a key that comes with another request is refused as a conflict
+    [E8], and an uploaded file has a new URL each time. 16 to 96 characters of [A-Za-z0-9._-].
+    """
+    request = (intent.source_digest or "")[:16]
+    return f"topaz-{key[:40]}-{request}" + (f"-{intent.attempt}" if intent.attempt > 1 else "")
 
 
 async def _conclude(

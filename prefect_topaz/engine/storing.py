@@ -11,6 +11,7 @@ from prefect_topaz.delivery import (
     publish,
     publish_bytes,
     read_receipt,
+    remove,
     retrieve,
     still_there,
     target_names,
@@ -87,6 +88,10 @@ async def _write_down(
     stored = tuple(video.model_copy(update={"cached": False}) for video in videos)
     fresh = context.event("stored", attempt=record.attempt, stored=stored, billed="yes")
     await context.insist(journal, record, fresh)
+    submitted = record.latest("submitted")
+    for name in submitted.held if submitted else ():
+        # Published and written down: the copy beside the journal has done its duty.
+        await in_thread(remove, journal.place(record.key), name)
 
 
 async def _deliver(one: Delivery) -> StoredVideo:
@@ -148,6 +153,7 @@ async def _obtain(one: Delivery, file: Path) -> Fetched:
     """Get the file: from beside the journal if it is held there, else from the provider."""
     submitted, rejected = one.record.latest("submitted"), one.record.latest("mismatch")
     if submitted and submitted.held:
+        # Gone only if it was published before, and the published file was deleted since.
         return await _take(one, submitted.held[0], file)
     client = one.context.client
 
@@ -166,7 +172,15 @@ async def _obtain(one: Delivery, file: Path) -> Fetched:
 
 
 async def _take(one: Delivery, name: str, file: Path) -> Fetched:
-    await in_thread(retrieve, one.journal.place(one.key), name, file)
+    try:
+        await in_thread(retrieve, one.journal.place(one.key), name, file)
+    except FileNotFoundError:
+        raise errors.ResultUnavailable(
+            f"the result was published once and deleted since, and {one.finished.job.provider} gave"
+            " no job id to fetch it again by; to buy this work again on purpose, run with a higher"
+            " `again`",
+            work_key=one.key,
+        ) from None
     return await in_thread(_hash, file)
 
 

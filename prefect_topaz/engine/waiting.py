@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +18,7 @@ DEADLINE: Final = 6 * 3600.0  # seconds
 _GRACE: Final = 120.0  # seconds after the submit in which a job may not be listed yet
 _MISSES: Final = 4  # looks in a row by which a job is not known
 
-OnLook = Callable[[JobStatus], None]
+OnLook = Callable[[JobStatus], Awaitable[None]]
 
 
 @dataclass
@@ -38,7 +38,7 @@ async def wait(
     deadline: float = DEADLINE,
     expected: float | None = None,
     pace: float | None = None,
-    on_look: OnLook = lambda _: None,
+    on_look: OnLook | None = None,
 ) -> FinishedUpscale:
     """Wait until a job has ended. No failure to look ends the wait, except a refused key.
 
@@ -81,7 +81,9 @@ async def wait(
     return await _finish(context, journal, job, tuple(watch.seen[i] for i in job.job_ids))
 
 
-async def _look_at_all(context: Context, job: UpscaleJob, watch: _Watch, on_look: OnLook) -> None:
+async def _look_at_all(
+    context: Context, job: UpscaleJob, watch: _Watch, on_look: OnLook | None
+) -> None:
     for job_id in job.job_ids:
         if job_id in watch.seen and watch.seen[job_id].is_final:
             continue
@@ -105,7 +107,8 @@ async def _look_at_all(context: Context, job: UpscaleJob, watch: _Watch, on_look
         watch.misses.pop(job_id, None)
         _note_word(context, watch, status)
         watch.seen[job_id] = status
-        on_look(status)
+        if on_look is not None:
+            await on_look(status)
 
 
 async def _missing(

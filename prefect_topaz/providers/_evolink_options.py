@@ -36,7 +36,7 @@ class EvoLinkOptions(Frozen):
 
     def order(self) -> Order:
         """Check the options and normalise them into an order."""
-        factor = _check_factor(self.upscale_factor)
+        factor = check_factor(self.upscale_factor)
         callback = None if self.callback_url is None else _check_callback(self.callback_url)
         return Order(
             provider="evolink",
@@ -48,7 +48,8 @@ class EvoLinkOptions(Frozen):
         )
 
 
-def _check_factor(value: str | float) -> str:
+def check_factor(value: str | float) -> str:
+    """Give the factor as the vendor writes it, or refuse it: the server would take 2 instead."""
     text = value if isinstance(value, str) else f"{value:g}"
     if text not in _FACTORS:
         raise InvalidRequest(

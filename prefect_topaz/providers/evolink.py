@@ -15,11 +15,11 @@ from urllib.parse import quote, urlencode, urlsplit
 from prefect_topaz import errors
 from prefect_topaz.models import Cost, JobStatus, MediaFacts, Order, Phase
 from prefect_topaz.providers._base import Candidate, Dialect, check_base_url, reject_reason
-from prefect_topaz.providers._evolink_options import EvoLinkOptions
+from prefect_topaz.providers._evolink_options import EvoLinkOptions, check_factor
 from prefect_topaz.redaction import SignedUrl, redact
 from prefect_topaz.wire import Accepted, Call, Refused, Reply, SubmitVerdict, Unclear, Upload
 
-__all__ = ["EvoLinkOptions", "Provider"]
+__all__ = ["EvoLinkOptions", "Provider", "check_factor"]
 
 UPLOAD_LIMIT = 95 * 2**20  # bytes; EvoLink's own client stops there [E8]
 

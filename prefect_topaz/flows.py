@@ -1,0 +1,357 @@
+"""The flows that other people's code calls; the folder `flows/` holds what one deploys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import fsspec
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.filesystems import RemoteFileSystem
+from prefect.states import Completed
+from pydantic import BeforeValidator, Field, SecretStr
+
+from prefect_topaz import errors, reports
+from prefect_topaz.blocks import AnyUpscaler
+from prefect_topaz.bridge import run_blocking
+from prefect_topaz.engine.waiting import DEADLINE
+from prefect_topaz.http import connections
+from prefect_topaz.models import BatchItem, BatchReport, Frozen, StoredVideo, Verify
+from prefect_topaz.places import in_thread
+from prefect_topaz.redaction import redact_url
+from prefect_topaz.runs import as_one, place_of
+from prefect_topaz.tasks import astore_upscale, asubmit_upscale, await_for_upscale
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+SourceParameter = Annotated[str | SecretStr, BeforeValidator(_text)]
+PlaceParameter = Annotated[str | RemoteFileSystem, BeforeValidator(_text)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Options(Frozen):
+    """What both colours of a flow hand on. Private to this module."""
+
+    again: int = 0
+    source_version: str | None = None
+    journal: Any = None
+    max_cost: float | None = None
+    deadline_seconds: float = DEADLINE
+    poll_seconds: float | None = None
+    verify: Verify = "standard"
+    overwrite: bool = False
+
+
+async def _upscale(
+    source: str | SecretStr,
+    destination: str | RemoteFileSystem,
+    upscaler: AnyUpscaler,
+    options: _Options,
+) -> StoredVideo:
+    """Run the three steps as task runs, and show the result."""
+    async with connections():
+        job = await asubmit_upscale(
+            source,
+            upscaler,
+            destination,
+            again=options.again,
+            source_version=options.source_version,
+            journal=options.journal,
+            max_cost=options.max_cost,
+            overwrite=options.overwrite,
+        )
+        finished = await await_for_upscale(
+            job,
+            upscaler,
+            deadline_seconds=options.deadline_seconds,
+            poll_seconds=options.poll_seconds,
+        )
+        videos = await astore_upscale(
+            finished,
+            upscaler,
+            destination,
+            source=source,
+            verify=options.verify,
+            overwrite=options.overwrite,
+        )
+        video = as_one(videos)
+        await reports.report_video(video, place_of(destination))
+        return video
+
+
+def _returned(video: StoredVideo) -> StoredVideo:
+    """End in a state named `Cached` if nothing was bought; callers get the video all the same."""
+    if not video.cached:
+        return video
+    state: State[StoredVideo] = Completed(
+        name="Cached", message=f"{video.url} was there already", data=video
+    )
+    return cast("StoredVideo", state)  # a flow's returned state is unwrapped for its caller
+
+
+@flow(name="upscale-video")
+async def aupscale_video(
+    source: SourceParameter,
+    destination: PlaceParameter,
+    upscaler: AnyUpscaler,
+    *,
+    again: Count = 0,
+    source_version: str | None = None,
+    journal: PlaceParameter | None = None,
+    max_cost: Positive | None = None,
+    deadline_seconds: Positive = DEADLINE,
+    poll_seconds: Positive | None = None,
+    verify: Verify = "standard",
+    overwrite: bool = False,
+) -> StoredVideo:
+    """Upscale one video: buy it once, wait for it, verify it and store it.
+
+    Run it again after any failure, anywhere: it finds what was bought and goes on from there.
+
+    Args:
+        source: An http(s) URL, or the path of a local file. A signed URL goes in as a secret:
+            Prefect records plain parameters.
+        destination: A folder (ending in /) or a file name, as an fsspec URL or path; or a
+            RemoteFileSystem block.
+        upscaler: What is ordered, and who pays.
+        again: A higher number buys the same work again, on purpose.
+        source_version: Your word for the content's version, instead of the store's.
+        journal: Another place for the journal than .topaz at the destination.
+        max_cost: US dollars that it may cost at most, by the published prices; an unknown price
+            is refused then.
+        deadline_seconds: Seconds to wait at most; the job runs on after that.
+        poll_seconds: Seconds between looks to begin with; empty for what the provider advises.
+        verify: How strict the result is compared with the order.
+        overwrite: Whether another file at the destination may be replaced.
+
+    Returns:
+        The stored video; the flow's state is named Cached if it was there already.
+
+    Raises:
+        TopazError: Its attribute `billed` says what it means for the money.
+    """
+    options = _Options(
+        again=again,
+        source_version=source_version,
+        journal=journal,
+        max_cost=max_cost,
+        deadline_seconds=deadline_seconds,
+        poll_seconds=poll_seconds,
+        verify=verify,
+        overwrite=overwrite,
+    )
+    return _returned(await _upscale(source, destination, upscaler, options))
+
+
+@flow(name="upscale-video")
+def upscale_video(
+    source: SourceParameter,
+    destination: PlaceParameter,
+    upscaler: AnyUpscaler,
+    *,
+    again: Count = 0,
+    source_version: str | None = None,
+    journal: PlaceParameter | None = None,
+    max_cost: Positive | None = None,
+    deadline_seconds: Positive = DEADLINE,
+    poll_seconds: Positive | None = None,
+    verify: Verify = "standard",
+    overwrite: bool = False,
+) -> StoredVideo:
+    """Upscale one video: buy it once, wait for it, verify it and store it.
+
+    Run it again after any failure, anywhere: it finds what was bought and goes on from there.
+
+    Args:
+        source: An http(s) URL, or the path of a local file. A signed URL goes in as a secret:
+            Prefect records plain parameters.
+        destination: A folder (ending in /) or a file name, as an fsspec URL or path; or a
+            RemoteFileSystem block.
+        upscaler: What is ordered, and who pays.
+        again: A higher number buys the same work again, on purpose.
+        source_version: Your word for the content's version, instead of the store's.
+        journal: Another place for the journal than .topaz at the destination.
+        max_cost: US dollars that it may cost at most, by the published prices; an unknown price
+            is refused then.
+        deadline_seconds: Seconds to wait at most; the job runs on after that.
+        poll_seconds: Seconds between looks to begin with; empty for what the provider advises.
+        verify: How strict the result is compared with the order.
+        overwrite: Whether another file at the destination may be replaced.
+
+    Returns:
+        The stored video; the flow's state is named Cached if it was there already.
+
+    Raises:
+        TopazError: Its attribute `billed` says what it means for the money.
+    """
+    options = _Options(
+        again=again,
+        source_version=source_version,
+        journal=journal,
+        max_cost=max_cost,
+        deadline_seconds=deadline_seconds,
+        poll_seconds=poll_seconds,
+        verify=verify,
+        overwrite=overwrite,
+    )
+    return _returned(run_blocking(_upscale(source, destination, upscaler, options)))
+
+
+def _expand(sources: str | Sequence[str]) -> list[str]:
+    """List the sources of a batch: globs are expanded, on any fsspec store."""
+    found: list[str] = []
+    for source in [sources] if isinstance(sources, str) else sources:
+        if not any(char in source for char in "*[") or source.startswith(("http:", "https:")):
+            found.append(source)
+            continue
+        fs, path = fsspec.core.url_to_fs(source)
+        local = "://" not in source
+        found += [one if local else fs.unstrip_protocol(one) for one in sorted(fs.glob(path))]
+    return found
+
+
+def _same_names(sources: Sequence[str]) -> set[str]:
+    """Find sources whose results would have one name."""
+    names = Counter(Path(redact_url(source)).stem for source in sources)
+    return {source for source in sources if names[Path(redact_url(source)).stem] > 1}
+
+
+async def _upscale_all(
+    sources: str | Sequence[str],
+    destination: str | RemoteFileSystem,
+    upscaler: AnyUpscaler,
+    max_in_flight: int,
+    options: _Options,
+) -> BatchReport:
+    listed = await in_thread(_expand, sources)
+    clashes = _same_names(listed)
+    slots = asyncio.Semaphore(max_in_flight)
+
+    async def one(source: str) -> BatchItem:
+        label = redact_url(source)
+        if source in clashes:
+            reason = "another source of this batch has the same file name: give each its own folder"
+            return BatchItem(source=label, error=reason)
+        async with slots:
+            try:
+                video = await _upscale(source, destination, upscaler, options)
+            except errors.TopazError as error:
+                return BatchItem(source=label, error=str(error), billed=error.billed)
+            except Exception as error:  # noqa: BLE001  # the others go on when one fails
+                reason = f"{type(error).__name__}: run again to find out; the journal knows"
+                return BatchItem(source=label, error=reason, billed="maybe")
+        return BatchItem(source=label, video=video)
+
+    async with connections():
+        report = BatchReport(items=tuple(await asyncio.gather(*(one(each) for each in listed))))
+    await reports.report_batch(report, "topaz-batch")
+    return report
+
+
+@flow(name="upscale-videos")
+async def aupscale_videos(
+    sources: str | list[str],
+    destination: PlaceParameter,
+    upscaler: AnyUpscaler,
+    *,
+    max_in_flight: Annotated[int, Field(ge=1, le=1000)] = 8,
+    journal: PlaceParameter | None = None,
+    max_cost: Positive | None = None,
+    deadline_seconds: Positive = DEADLINE,
+    poll_seconds: Positive | None = None,
+    verify: Verify = "standard",
+    overwrite: bool = False,
+) -> BatchReport:
+    """Upscale many videos into a folder; the others go on when one fails.
+
+    Each new or changed video is bought once; run it on a schedule to keep a folder upscaled.
+
+    Args:
+        sources: A glob such as clips/*.mp4, or a list of URLs, paths and globs.
+        destination: A folder, as an fsspec URL or path; or a RemoteFileSystem block.
+        upscaler: What is ordered, and who pays.
+        max_in_flight: How many videos are worked on at once.
+        journal: Another place for the journal than .topaz at the destination.
+        max_cost: US dollars that each video may cost at most.
+        deadline_seconds: Seconds to wait for each video at most.
+        poll_seconds: Seconds between looks to begin with; empty for what the provider advises.
+        verify: How strict the results are compared with the order.
+        overwrite: Whether other files at the destination may be replaced.
+
+    Returns:
+        How each video ended; a table artifact shows the same.
+    """
+    options = _Options(
+        journal=journal,
+        max_cost=max_cost,
+        deadline_seconds=deadline_seconds,
+        poll_seconds=poll_seconds,
+        verify=verify,
+        overwrite=overwrite,
+    )
+    report = await _upscale_all(sources, destination, upscaler, max_in_flight, options)
+    _tell(report)
+    return report
+
+
+@flow(name="upscale-videos")
+def upscale_videos(
+    sources: str | list[str],
+    destination: PlaceParameter,
+    upscaler: AnyUpscaler,
+    *,
+    max_in_flight: Annotated[int, Field(ge=1, le=1000)] = 8,
+    journal: PlaceParameter | None = None,
+    max_cost: Positive | None = None,
+    deadline_seconds: Positive = DEADLINE,
+    poll_seconds: Positive | None = None,
+    verify: Verify = "standard",
+    overwrite: bool = False,
+) -> BatchReport:
+    """Upscale many videos into a folder; the others go on when one fails.
+
+    Each new or changed video is bought once; run it on a schedule to keep a folder upscaled.
+
+    Args:
+        sources: A glob such as clips/*.mp4, or a list of URLs, paths and globs.
+        destination: A folder, as an fsspec URL or path; or a RemoteFileSystem block.
+        upscaler: What is ordered, and who pays.
+        max_in_flight: How many videos are worked on at once.
+        journal: Another place for the journal than .topaz at the destination.
+        max_cost: US dollars that each video may cost at most.
+        deadline_seconds: Seconds to wait for each video at most.
+        poll_seconds: Seconds between looks to begin with; empty for what the provider advises.
+        verify: How strict the results are compared with the order.
+        overwrite: Whether other files at the destination may be replaced.
+
+    Returns:
+        How each video ended; a table artifact shows the same.
+    """
+    options = _Options(
+        journal=journal,
+        max_cost=max_cost,
+        deadline_seconds=deadline_seconds,
+        poll_seconds=poll_seconds,
+        verify=verify,
+        overwrite=overwrite,
+    )
+    report = run_blocking(_upscale_all(sources, destination, upscaler, max_in_flight, options))
+    _tell(report)
+    return report
+
+
+def _tell(report: BatchReport) -> None:
+    get_run_logger().info(
+        "%d of %d videos are there, %d failed",
+        len(report.stored),
+        len(report.items),
+        len(report.failed),
+    )

@@ -1,0 +1,252 @@
+"""One upscale from Prefect's side: the steps that blocks and tasks share, and the job run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol
+
+from prefect import runtime
+from prefect.blocks.abstract import JobRun
+from prefect.exceptions import MissingContextError
+from prefect.filesystems import RemoteFileSystem
+from prefect.logging import get_logger, get_run_logger
+from pydantic import SecretStr
+
+from prefect_topaz import engine
+from prefect_topaz.bridge import run_blocking
+from prefect_topaz.client import Client
+from prefect_topaz.engine.waiting import DEADLINE
+from prefect_topaz.errors import InvalidRequest
+from prefect_topaz.http import connections
+from prefect_topaz.models import (
+    CancelOutcome,
+    FinishedUpscale,
+    JobStatus,
+    Order,
+    Place,
+    StoredVideo,
+    UpscaleJob,
+    Verify,
+)
+from prefect_topaz.sources import OpenSource, open_source
+
+Destination = str | Path | RemoteFileSystem | Place
+SourceLike = str | Path | SecretStr
+
+
+class Upscales(Protocol):
+    """What the steps need of an upscaler block."""
+
+    def get_client(self) -> Client:
+        """Give the provider's client."""
+
+    def order(self) -> Order:
+        """Give the order that the block stands for."""
+
+
+def place_of(destination: Destination) -> Place:
+    """Make a place of what users pass as a destination or journal.
+
+    Raises:
+        InvalidRequest: If it is none of a URL, a path and a `RemoteFileSystem` block.
+    """
+    if isinstance(destination, Place):
+        return destination
+    if isinstance(destination, RemoteFileSystem):
+        name = destination._block_document_name  # noqa: SLF001  # blocks offer no other way
+        url = destination.basepath.rstrip("/") + "/"
+        return Place(url=url, block=name, options=destination.settings or {})
+    if not isinstance(destination, str | Path):
+        raise InvalidRequest(
+            f"a destination is an fsspec URL, a path or a RemoteFileSystem block, and not"
+            f" {type(destination).__name__}"
+        )
+    text = str(destination)
+    if not text.strip() or "://" in text or "::" in text:
+        return Place(url=text)
+    # A relative path means this process's folder: another one must find the same place.
+    absolute = str(Path(text).expanduser().absolute())
+    return Place(url=f"{absolute}/" if text.endswith(("/", os.sep)) else absolute)
+
+
+async def _with_options(place: Place) -> Place:
+    """Load the store's settings again where a job was persisted without them."""
+    if place.block is None or place.options:
+        return place
+    block: Any = await RemoteFileSystem.aload(place.block)
+    return place.model_copy(update={"options": block.settings or {}})
+
+
+async def _prepared(job: UpscaleJob) -> UpscaleJob:
+    places = {
+        "journal": await _with_options(job.journal),
+        "destination": await _with_options(job.destination),
+    }
+    return job.model_copy(update=places)
+
+
+def _context(upscaler: Upscales) -> engine.Context:
+    try:
+        logger: Any = get_run_logger()
+    except MissingContextError:
+        logger = get_logger("prefect_topaz")
+    return engine.Context(
+        client=upscaler.get_client(), flow_run_id=runtime.flow_run.id, log=logger.info
+    )
+
+
+def _plain(source: SourceLike) -> str:
+    if isinstance(source, SecretStr):
+        return source.get_secret_value()
+    if not isinstance(source, str | Path):
+        raise InvalidRequest(
+            f"exactly one source is taken: a URL or a path, and not {type(source).__name__};"
+            " for many use upscale_videos"
+        )
+    return str(source)
+
+
+async def submit(
+    source: SourceLike,
+    upscaler: Upscales,
+    destination: Destination,
+    *,
+    again: int = 0,
+    source_version: str | None = None,
+    journal: Destination | None = None,
+    max_cost: float | None = None,
+    overwrite: bool = False,
+) -> UpscaleJob:
+    """Buy an upscale, or find that it is bought; see `submit_upscale`."""
+    context = _context(upscaler)
+    async with connections():
+        opened = await open_source(_plain(source), context.client.dialect, source_version)
+        purchase = engine.Purchase(
+            source=opened,
+            order=upscaler.order(),
+            destination=await _with_options(place_of(destination)),
+            journal=None if journal is None else await _with_options(place_of(journal)),
+            again=again,
+            max_cost=None if max_cost is None else Decimal(str(max_cost)),
+            overwrite=overwrite,
+        )
+        return await engine.submit(context, purchase)
+
+
+async def wait(
+    job: UpscaleJob,
+    upscaler: Upscales,
+    *,
+    deadline_seconds: float = DEADLINE,
+    poll_seconds: float | None = None,
+    on_look: Callable[[JobStatus], Awaitable[None]] | None = None,
+) -> FinishedUpscale:
+    """Wait for a bought upscale; see `wait_for_upscale`."""
+    async with connections():
+        return await engine.wait(
+            _context(upscaler),
+            await _prepared(job),
+            deadline=deadline_seconds,
+            pace=poll_seconds,
+            on_look=on_look,
+        )
+
+
+async def store(
+    finished: FinishedUpscale,
+    upscaler: Upscales,
+    destination: Destination | None = None,
+    *,
+    source: SourceLike | None = None,
+    verify: Verify = "standard",
+    overwrite: bool = False,
+) -> list[StoredVideo]:
+    """Store the results of an upscale; see `store_upscale`."""
+    context = _context(upscaler)
+    job = await _prepared(finished.job)
+    async with connections():
+        return await engine.store(
+            context,
+            finished.model_copy(update={"job": job}),
+            None if destination is None else await _with_options(place_of(destination)),
+            verify=verify,
+            overwrite=overwrite,
+            source=await _source_again(context.client, job, source),
+        )
+
+
+async def _source_again(
+    client: Client, job: UpscaleJob, source: SourceLike | None
+) -> OpenSource | None:
+    """Open the source once more, for the preview only: no result waits for it."""
+    text = job.source.label if source is None else _plain(source)
+    try:
+        # The identity is known already; naming it spares reading the content for it.
+        return await open_source(text, client.dialect, job.source.identity)
+    except InvalidRequest:
+        return None
+
+
+async def cancel(job: UpscaleJob, upscaler: Upscales) -> CancelOutcome:
+    """Cancel a bought upscale; see `cancel_upscale`."""
+    async with connections():
+        return await engine.cancel(_context(upscaler), await _prepared(job))
+
+
+@dataclass
+class UpscaleRun(JobRun[StoredVideo]):
+    """A bought upscale in Prefect's vocabulary: what `upscaler.trigger(...)` returns.
+
+    Args:
+        job: The job; keep it to find the run again, it is free of secrets.
+        upscaler: The block that bought it.
+        source: The source, for the preview.
+    """
+
+    job: UpscaleJob
+    upscaler: Upscales
+    source: SourceLike | None = field(default=None, repr=False)
+
+    async def await_for_completion(
+        self, deadline_seconds: float = DEADLINE, poll_seconds: float | None = None
+    ) -> FinishedUpscale:
+        """Wait until the job has ended; see `prefect_topaz.wait_for_upscale`."""
+        return await wait(
+            self.job,
+            self.upscaler,
+            deadline_seconds=deadline_seconds,
+            poll_seconds=poll_seconds,
+        )
+
+    def wait_for_completion(  # type: ignore[override]  # Prefect's integrations offer both colours
+        self, deadline_seconds: float = DEADLINE, poll_seconds: float | None = None
+    ) -> FinishedUpscale:
+        """Wait until the job has ended; see `prefect_topaz.wait_for_upscale`."""
+        return run_blocking(self.await_for_completion(deadline_seconds, poll_seconds))
+
+    async def afetch_result(self) -> StoredVideo:
+        """Verify and store the result; see `prefect_topaz.store_upscale`."""
+        finished = await self.await_for_completion()
+        return as_one(await store(finished, self.upscaler, source=self.source))
+
+    def fetch_result(self) -> StoredVideo:  # type: ignore[override]  # as above
+        """Verify and store the result; see `prefect_topaz.store_upscale`."""
+        return run_blocking(self.afetch_result())
+
+    async def acancel(self) -> CancelOutcome:
+        """Cancel the job; see `prefect_topaz.cancel_upscale`."""
+        return await cancel(self.job, self.upscaler)
+
+    def cancel(self) -> CancelOutcome:
+        """Cancel the job; see `prefect_topaz.cancel_upscale`."""
+        return run_blocking(self.acancel())
+
+
+def as_one(videos: list[StoredVideo]) -> StoredVideo:
+    """Give the first result, with the further ones in `others`."""
+    first, *others = videos
+    return first.model_copy(update={"others": tuple(others)})
