@@ -70,17 +70,7 @@ class TopazError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling: Prefect persists exceptions with failed states."""
-        return _rebuild, (type(self), self.message, self.job_id, self.work_key, self.billed)
-
-
-def _rebuild(
-    kind: type[TopazError],
-    message: str,
-    job_id: str | None,
-    work_key: str | None,
-    billed: Billed,
-) -> TopazError:
-    return kind(message, job_id=job_id, work_key=work_key, billed=billed)
+        return type(self), (self.message,), dict(self.__dict__)
 
 
 class InvalidRequest(TopazError, ValueError):

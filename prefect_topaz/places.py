@@ -22,6 +22,7 @@ from prefect_topaz.redaction import redact, redact_url
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 _memory_lock = threading.Lock()
 
 
@@ -85,7 +86,8 @@ def _open(place: Place) -> tuple[Any, str]:
 def split_destination(place: Place) -> tuple[Folder, str | None]:
     """Tell folder and file name apart.
 
-    A destination is a folder if it ends in `/` or exists as one; a file name needs an ending.
+    A destination is a folder if it ends in `/` or exists as one, or if its name has no ending of a
+    video file: `upscaled/v1.2` is a folder, `upscaled/clip.mp4` is a file.
 
     Returns:
         The folder, and the file's name or None.
@@ -98,7 +100,7 @@ def split_destination(place: Place) -> tuple[Folder, str | None]:
     fs, path = _open(place)
     is_folder = place.url.endswith(("/", os.sep)) or fs.isdir(path)
     parent, _, name = path.rstrip("/").rpartition("/")
-    if is_folder or "." not in name:
+    if is_folder or not name.lower().endswith(_ENDINGS):
         return Folder(fs, path.rstrip("/") or "/"), None
     return Folder(fs, parent), name
 

@@ -10,8 +10,10 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-# Quotes, brackets and white space end a URL in running text.
-_URL_IN_TEXT = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s\"'<>()\[\]{}]+")
+# Quotes, angle brackets and white space end a URL in running text. Other brackets do not: a name
+# may hold them, and what follows may be a signature. JSON may escape the slashes.
+_URL_IN_TEXT = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*:\\?/\\?/[^\s\"<>]+")
+_AFTER_URL = ".,;:!'`)]}"
 
 
 def redact_url(url: str) -> str:
@@ -20,7 +22,10 @@ def redact_url(url: str) -> str:
     >>> redact_url("https://me:pw@host/clip.mp4?X-Amz-Signature=abc#t=1")
     'https://host/clip.mp4'
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # "https://[bad" looks like a URL and is none
+        return "<unreadable URL>"
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
@@ -35,12 +40,9 @@ def redact(text: str) -> str:
 
 
 def _redact_match(match: re.Match[str]) -> str:
-    found = match.group()
-    kept = found.rstrip(".,;:!")
-    try:
-        return redact_url(kept) + found[len(kept) :]
-    except ValueError:  # "https://[bad" looks like a URL and is none
-        return "<unreadable URL>"
+    found = match.group().replace("\\/", "/")
+    kept = found.rstrip(_AFTER_URL)
+    return redact_url(kept) + found[len(kept) :]
 
 
 class SignedUrl:

@@ -70,6 +70,9 @@ async def progress(job: UpscaleJob) -> AsyncIterator[OnLook]:
         await _quietly(aupdate_progress_artifact(artifact_id=artifact, progress=round(mean, 1)))
 
     yield on_look
+    if artifact is not None and not shown:
+        # Nothing was left to look at: the job had ended before.
+        await _quietly(aupdate_progress_artifact(artifact_id=artifact, progress=100.0))
 
 
 async def report_video(video: StoredVideo, place: Place) -> None:

@@ -13,6 +13,7 @@ from prefect_topaz.http import PIECE
 from prefect_topaz.journal import Journal, Record
 from prefect_topaz.places import in_thread
 from prefect_topaz.redaction import SignedUrl
+from prefect_topaz.transport import describe
 from prefect_topaz.wire import Reply, Truncated, decode_base64_field
 
 _NAME = "result-1.mp4"
@@ -37,8 +38,10 @@ async def hold(context: Context, journal: Journal, record: Record, reply: Reply)
             else:
                 await _download(context, link, file)
             await in_thread(publish, file, place, _NAME)
-        except (Truncated, ResultUnavailable, DeliveryFailed) as error:
-            reason = f"the blocking call answered, and its result could not be kept: {error}"
+        except (Truncated, ResultUnavailable, DeliveryFailed, OSError) as error:
+            reason = (
+                f"the blocking call answered, and its result could not be kept: {describe(error)}"
+            )
             await context.insist(
                 journal, record, context.event("unknown", reason=reason, billed="yes")
             )

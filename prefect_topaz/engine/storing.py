@@ -34,6 +34,7 @@ from prefect_topaz.models import (
 from prefect_topaz.places import in_thread, url_of
 from prefect_topaz.redaction import SignedUrl
 from prefect_topaz.sources import OpenSource
+from prefect_topaz.transport import describe
 
 
 async def store(
@@ -73,7 +74,15 @@ async def store(
         delivery = Delivery(
             context, finished, status, journal, record, folder, name, verify, overwrite, source
         )
-        videos.append(await _deliver(delivery))
+        try:
+            videos.append(await _deliver(delivery))
+        except OSError as error:
+            raise errors.DeliveryFailed(
+                f"the result of job {status.job_id} cannot be written ({describe(error)}): make"
+                " room and run again, which buys nothing",
+                job_id=status.job_id,
+                work_key=job.work_key,
+            ) from None
     await _write_down(context, journal, record, videos)
     return videos
 
@@ -257,7 +266,9 @@ async def _cost(one: Delivery) -> Cost:
 
 
 def _lost_generations(finished: FinishedUpscale) -> tuple[str, ...]:
-    return tuple(
+    missing = finished.job.order.generations - len(finished.results)
+    fewer = (f"the provider made {missing} generations fewer than ordered",) if missing > 0 else ()
+    return fewer + tuple(
         f"generation {one.job_id} {one.phase}: {one.error or one.word}"
         for one in finished.results
         if one.phase != "succeeded"

@@ -16,7 +16,6 @@ from prefect_topaz.models import Frozen, Order
 
 DEFAULT_MODEL = "topazlabs-upscale-starlight-2-5-video"
 MAX_GENERATIONS = 4  # [seed]; another page says 12 [O6], and the smaller is safe
-MAX_FPS = 60  # [seed]
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,17 @@ class _Choice:
 
 
 @dataclass(frozen=True)
+class _Numbers:
+    values: tuple[float, ...]
+
+    def allows(self, value: Any) -> bool:
+        return not isinstance(value, bool) and value in self.values
+
+    def __str__(self) -> str:
+        return ", ".join(f"{value:g}" for value in self.values)
+
+
+@dataclass(frozen=True)
 class _Text:
     def allows(self, value: Any) -> bool:
         return isinstance(value, str)
@@ -57,16 +67,21 @@ class _Model:
     resolutions: tuple[str, ...] = ()
     default_resolution: str | None = None
     resolution_field: str = "resolution"
-    frame_rate: bool = True
+    frame_rates: _Range | _Numbers | None = None
     interpolation: bool = True
     parameters: Mapping[str, _Range | _Choice | _Text] = field(default_factory=dict)
     required: Mapping[str, Any] = field(default_factory=dict)
 
 
+# The first model's page says 1 to 60 [seed], a newer one these eight for it too [O4]: what either
+# allows is let through for it; of the others only the eight are known [O12].
+_ANY_RATE = _Range(1, 60)
+_RATES = _Numbers((23.976, 24, 25, 29.97, 30, 50, 59.94, 60))
 _STANDARD = ("720p", "1080p", "2k", "4k")
 _RESTORATION = _Model(
     _STANDARD,
     "1080p",
+    frame_rates=_RATES,
     parameters={
         **{name: _Range(-1, 1) for name in ("blur", "compression", "details", "halo", "noise")},
         "grain": _Range(0, 0.1),
@@ -81,9 +96,9 @@ _ENCODERS = {
 
 # [seed] for the first, [O12] for the others.
 MODELS: dict[str, _Model] = {
-    DEFAULT_MODEL: _Model(("1080p", "2k", "4k"), "4k"),
+    DEFAULT_MODEL: _Model(("1080p", "2k", "4k"), "4k", frame_rates=_ANY_RATE),
     "topazlabs-video-upscale": _Model(
-        ("720p", "1080p", "4k"), "1080p", "target_resolution", interpolation=False
+        ("720p", "1080p", "4k"), "1080p", "target_resolution", _RATES, interpolation=False
     ),
     "topazlabs-proteus-video": _RESTORATION,
     "topazlabs-rhea-video": _RESTORATION,
@@ -91,11 +106,11 @@ MODELS: dict[str, _Model] = {
     "topazlabs-astra-2-video": _Model(
         ("1080p", "2k", "4k"),
         "4k",
+        frame_rates=_RATES,
         parameters={"creativity": _Range(0, 1), "sharp": _Range(0, 1), "prompt": _Text()},
         required={"creativity": 0.5},
     ),
     "topazlabs-hyperion-hdr-video": _Model(
-        frame_rate=False,
         interpolation=False,
         parameters={
             "transfer_function": _Choice(("pq", "hlg")),
@@ -105,9 +120,7 @@ MODELS: dict[str, _Model] = {
             **_ENCODERS,
         },
     ),
-    "topazlabs-hyperion-2-video": _Model(
-        frame_rate=False, interpolation=False, parameters=_ENCODERS
-    ),
+    "topazlabs-hyperion-2-video": _Model(interpolation=False, parameters=_ENCODERS),
 }
 
 
@@ -164,10 +177,14 @@ class OxenOptions(Frozen):
             routing=routing,
             generations=self.num_generations,
             blocking=self.mode == "sync",
-            label=resolution or self.model.removeprefix("topazlabs-").removesuffix("-video"),
+            label=self._label(resolution),
             resolution=resolution,
             fps=self.target_fps,
         )
+
+    def _label(self, resolution: str | None) -> str:
+        size = resolution or self.model.removeprefix("topazlabs-").removesuffix("-video")
+        return size if self.target_fps is None else f"{size}-{self.target_fps:g}fps"
 
     def _frame(self, model: _Model) -> dict[str, Any]:
         options: dict[str, Any] = {}
@@ -178,10 +195,10 @@ class OxenOptions(Frozen):
             # Sent although it is the default: the vendor's defaults have changed before [O4].
             options[model.resolution_field] = resolution
         if self.target_fps is not None:
-            if not model.frame_rate:
+            if model.frame_rates is None:
                 _refuse("target_fps", self.target_fps, f"none: {self.model} takes no frame rate")
-            if not 1 <= self.target_fps <= MAX_FPS:
-                _refuse("target_fps", self.target_fps, f"1 to {MAX_FPS}")
+            if not model.frame_rates.allows(self.target_fps):
+                _refuse("target_fps", self.target_fps, str(model.frame_rates))
             # 30 and 30.0 are one order, so they must be one work key.
             whole = float(self.target_fps).is_integer()
             options["target_fps"] = int(self.target_fps) if whole else self.target_fps

@@ -1,0 +1,39 @@
+"""Upscale one video on demand, from the run form of the Prefect UI.
+
+Copy it and change what your team should not have to choose. Deploy it with
+`prefect deploy --all --prefect-file deployments/prefect.yaml`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow
+from prefect.filesystems import RemoteFileSystem
+from pydantic import Field, SecretStr
+
+from prefect_topaz import EvoLinkUpscaler, OxenUpscaler, StoredVideo, aupscale_video
+
+
+@flow(name="upscale")
+async def upscale(
+    source: str | SecretStr,
+    destination: str | RemoteFileSystem,
+    upscaler: OxenUpscaler | EvoLinkUpscaler,
+    max_cost: Annotated[float, Field(gt=0)] | None = None,
+    again: Annotated[int, Field(ge=0)] = 0,
+) -> StoredVideo:
+    """Upscale one video: buy it once, wait, verify and store it.
+
+    Run it again after any failure: it finds what was bought, and buys nothing twice.
+
+    Args:
+        source: An http(s) URL, or the path of a file on the worker. Enter a signed URL as a secret.
+        destination: A folder (ending in /) or a file name, as an fsspec URL or path.
+        upscaler: What is ordered, and who pays.
+        max_cost: US dollars that it may cost at most; an unknown price is refused then.
+        again: A higher number buys the same work again, on purpose.
+    """
+    # The body without a flow run of its own: its tasks are this run's, and so is its state, which
+    # is named `Cached` if nothing had to be bought.
+    return await aupscale_video.fn(source, destination, upscaler, max_cost=max_cost, again=again)

@@ -1,0 +1,48 @@
+"""Keep a folder upscaled, on a schedule: each new or changed video is bought once.
+
+Copy it and set your own schedule and folders in `deployments/prefect.yaml`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow
+from prefect.filesystems import RemoteFileSystem
+from pydantic import Field
+
+from prefect_topaz import BatchReport, EvoLinkUpscaler, OxenUpscaler, TopazError, aupscale_videos
+
+
+@flow(name="upscale-folder")
+async def upscale_folder(
+    videos: str,
+    destination: str | RemoteFileSystem,
+    upscaler: OxenUpscaler | EvoLinkUpscaler,
+    max_cost_per_video: Annotated[float, Field(gt=0)] | None = None,
+    max_in_flight: Annotated[int, Field(ge=1, le=100)] = 8,
+) -> BatchReport:
+    """Upscale every video of a folder that is not upscaled yet.
+
+    The others go on when one fails; the run fails at its end then, so that somebody looks. The
+    next run goes on with what was bought.
+
+    Args:
+        videos: A glob, such as /data/clips/*.mp4.
+        destination: The folder for the results, as an fsspec URL or path.
+        upscaler: What is ordered, and who pays.
+        max_cost_per_video: US dollars that each video may cost at most.
+        max_in_flight: How many videos are worked on at once.
+    """
+    # The body without a flow run of its own: its tasks and its table are this run's.
+    report = await aupscale_videos.fn(
+        videos,
+        destination,
+        upscaler,
+        max_cost=max_cost_per_video,
+        max_in_flight=max_in_flight,
+    )
+    if report.failed:
+        reasons = "; ".join(f"{item.source}: {item.error}" for item in report.failed)
+        raise TopazError(f"{len(report.failed)} of {len(report.items)} videos failed: {reasons}")
+    return report
