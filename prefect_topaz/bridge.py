@@ -62,8 +62,8 @@ def _wait(outcome: Future[T], slices: int | None = None) -> T:
         try:
             return outcome.result(_SLICE)
         except (NotYet, TimeoutError):
-            if outcome.done():  # the coroutine's own time-out, not ours
-                raise
+            if outcome.done():  # at the last moment, or this is the coroutine's own time-out
+                return outcome.result()
         slices = None if slices is None else slices - 1
     raise TimeoutError
 

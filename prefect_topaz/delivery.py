@@ -16,6 +16,10 @@ from prefect_topaz.models import Place, Receipt, StoredVideo
 from prefect_topaz.places import Folder, local_path, read, split_destination, sync_folder, url_of
 from prefect_topaz.transport import describe
 
+_LONGEST = 120  # bytes of a source's name in the result's; file systems end at 255 with all added
+# Object stores show an upload under its name only when it is complete; other stores as it grows.
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "r2"}
+
 
 def target_names(place: Place, name: str, label: str, count: int) -> tuple[Folder, list[str]]:
     """Name the results of an order at a destination.
@@ -38,7 +42,9 @@ def target_names(place: Place, name: str, label: str, count: int) -> tuple[Folde
 def _safe(name: str) -> str:
     """Make a source's name a file name that stays in its folder."""
     kept = "".join("_" if char in '/\\:*?"<>|' or ord(char) < ord(" ") else char for char in name)
-    return kept.lstrip(".") or "video"
+    # Found only after the purchase, a name that the store refuses would come too late.
+    short = kept.encode(errors="replace")[:_LONGEST].decode(errors="ignore")
+    return short.lstrip(".") or "video"
 
 
 def check_free(folder: Folder, name: str, work_key: str) -> None:
@@ -47,6 +53,7 @@ def check_free(folder: Folder, name: str, work_key: str) -> None:
     Raises:
         UnusableDestination: If it is. Before the purchase nothing is billed by that.
     """
+    folder.fs.invalidate_cache()
     if not folder.fs.exists(folder.file(name)):
         return
     receipt = read_receipt(folder, name)
@@ -104,14 +111,13 @@ def publish(file: Path, folder: Folder, name: str) -> str:
     path = folder.file(name)
     try:
         local = local_path(folder.fs, path)
-        if local is None:
-            folder.fs.makedirs(folder.path, exist_ok=True)
-            # Every object store shows an upload under its name only when it is complete.
-            folder.fs.put_file(str(file), path)
-            folder.fs.invalidate_cache()
-        else:
+        if local is not None:
             _replace(file, local)
-        _check_size(folder.fs, path, file, local)
+        elif _OBJECT_STORES.isdisjoint(_protocols(folder.fs)):
+            _move(file, folder, name)
+        else:
+            # No folder is made: it needs none, and s3fs would make a bucket that it cannot see.
+            _upload(file, folder.fs, path)
     except Exception as error:  # noqa: BLE001  # every store raises kinds of its own
         raise DeliveryFailed(
             f"{url_of(folder.fs, path)} cannot be written ({describe(error)}): mend the destination"
@@ -120,9 +126,28 @@ def publish(file: Path, folder: Folder, name: str) -> str:
     return url_of(folder.fs, path)
 
 
-def _check_size(fs: Any, path: str, file: Path, local: Path | None) -> None:
-    if local is None and int(fs.size(path)) != file.stat().st_size:
+def _protocols(fs: Any) -> set[str]:
+    return {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+
+
+def _upload(file: Path, fs: Any, path: str) -> None:
+    fs.put_file(str(file), path)
+    fs.invalidate_cache()
+    if int(fs.size(path)) != file.stat().st_size:
         raise OSError("the store holds another number of bytes than was sent")
+
+
+def _move(file: Path, folder: Folder, name: str) -> None:
+    part = folder.file(f".{name}.{uuid.uuid4().hex}.part")
+    folder.fs.makedirs(folder.path, exist_ok=True)
+    try:
+        _upload(file, folder.fs, part)
+        folder.fs.mv(part, folder.file(name))
+        folder.fs.invalidate_cache()
+    except BaseException:
+        with suppress(Exception):
+            folder.fs.rm_file(part)
+        raise
 
 
 def _replace(file: Path, target: Path) -> None:

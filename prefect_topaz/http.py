@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from pathlib import Path
 from ssl import SSLContext
@@ -27,6 +28,8 @@ MAX_BODY = 4 * 2**20  # bytes of an answer that is held in memory
 PIECE = 2**20  # bytes read at a time
 # Waiting for a free connection is no failure: a thousand jobs share these clients.
 _TIMEOUT = httpx.Timeout(60.0, connect=20.0, pool=None)
+# A proxy that the environment names cannot see this machine's loopback, where a sandbox listens.
+_LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 
 @dataclass
@@ -51,6 +54,15 @@ def _tls() -> SSLContext:
     return httpx.create_ssl_context()
 
 
+def _client(limits: httpx.Limits) -> httpx.AsyncClient:
+    # Two accounts may share a client: no server's cookie may tie one to the other.
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    direct: dict[str, None] = dict.fromkeys(_LOOPBACK)
+    return httpx.AsyncClient(
+        timeout=_TIMEOUT, limits=limits, verify=_tls(), cookies=no_cookies, mounts=direct
+    )
+
+
 @contextlib.asynccontextmanager
 async def connections() -> AsyncIterator[None]:
     """Keep this loop's connections open: nested uses share them, the last one closes them."""
@@ -59,10 +71,7 @@ async def connections() -> AsyncIterator[None]:
     if clients is None:
         keep = httpx.Limits(max_connections=64, max_keepalive_connections=32)
         drop = httpx.Limits(max_connections=16, max_keepalive_connections=0)
-        clients = _clients[loop] = _Clients(
-            httpx.AsyncClient(timeout=_TIMEOUT, limits=keep, verify=_tls()),
-            httpx.AsyncClient(timeout=_TIMEOUT, limits=drop, verify=_tls()),
-        )
+        clients = _clients[loop] = _Clients(_client(keep), _client(drop))
     clients.users += 1
     try:
         yield
@@ -106,7 +115,7 @@ async def opened(
     async with connections():
         clients = _clients[asyncio.get_running_loop()]
         client = clients.fresh if fresh else clients.kept
-        with _quiet():
+        with quiet():
             request = client.build_request(method, url, **options)
             request.headers["User-Agent"] = USER_AGENT
             response = await client.send(request, stream=True)
@@ -156,8 +165,8 @@ _ours: ContextVar[bool] = ContextVar("prefect_topaz_request", default=False)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep signatures out of httpx's own log lines while one of our requests runs."""
+def quiet() -> Iterator[None]:
+    """Keep signatures out of the HTTP libraries' own log lines while our requests run."""
     token = _ours.set(True)
     try:
         yield
@@ -166,11 +175,15 @@ def _quiet() -> Iterator[None]:
 
 
 def _redact_record(record: logging.LogRecord) -> bool:
-    """Redact what httpx and httpcore log of our requests, and of nobody else's."""
+    """Redact what these libraries log of our requests, and of nobody else's."""
     if _ours.get():
-        record.msg, record.args = redact(record.getMessage()), ()
+        # What httpcore returns are headers: a `Location` without a host, a cookie.
+        text = record.getMessage().partition(" return_value=")[0]
+        if record.exc_info:
+            text = f"{text} {record.exc_info[1]!r}"
+        record.msg, record.args, record.exc_info = redact(text), (), None
     return True
 
 
-for _name in ("httpx", "httpcore.http11", "httpcore.http2", "httpcore.connection"):
+for _name in ("httpx", "httpcore.http11", "httpcore.http2", "httpcore.connection", "fsspec.http"):
     logging.getLogger(_name).addFilter(_redact_record)

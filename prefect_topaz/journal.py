@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field
 
 from prefect_topaz.errors import Billed, JournalUnavailable
-from prefect_topaz.models import Cost, Frozen, JobStatus, Order, Source, StoredVideo
+from prefect_topaz.models import Cost, Frozen, JobStatus, Order, Place, Source, StoredVideo
 from prefect_topaz.places import Folder, create, in_thread, read
 from prefect_topaz.transport import describe
 
@@ -25,6 +25,7 @@ Kind = Literal[
 State = Literal[
     "new", "intended", "refused", "unknown", "submitted", "finished", "failed", "stored"
 ]
+Ruling = Literal["adopt", "buy_again", "give_up"]
 _STATES: dict[Kind, State] = {
     "intent": "intended",
     "submitted": "submitted",
@@ -50,12 +51,14 @@ class Event(Frozen):
         attempt: Which purchase of this work, from 1; above 1 only after an unbilled failure.
         order: What is ordered (`intent`).
         source: For what (`intent`).
+        destination: Where the result shall go (`intent`).
         source_digest: The sha256 of the URL that is sent (`intent`).
         lease: Seconds after which a silent owner counts as gone (`intent`).
         job_ids: The provider's ids (`submitted`).
         results: How each generation ended (`finished`, `failed`).
         held: Names of files beside the events that hold results, or rejected ones.
         reason: Why, redacted.
+        ruling: What a person decided about an unknown outcome, if it was one.
         billed: What it means for the money.
         cost: What is known of money.
         stored: What was published (`stored`).
@@ -69,12 +72,14 @@ class Event(Frozen):
     attempt: int = 1
     order: Order | None = None
     source: Source | None = None
+    destination: Place | None = None
     source_digest: str | None = None
     lease: float | None = None
     job_ids: tuple[str, ...] = ()
     results: tuple[JobStatus, ...] = ()
     held: tuple[str, ...] = ()
     reason: str | None = None
+    ruling: Ruling | None = None
     billed: Billed = "no"
     cost: Cost | None = None
     stored: tuple[StoredVideo, ...] = ()
@@ -194,6 +199,10 @@ class Journal:
             found = self.folder.fs.ls(self.folder.path, detail=False)
         except FileNotFoundError:
             return ()
+        except Exception as error:  # noqa: BLE001  # as above
+            raise JournalUnavailable(
+                f"the journal {self.folder.url} cannot be listed ({describe(error)})"
+            ) from None
         return tuple(sorted(path.rstrip("/").rpartition("/")[2] for path in found))
 
 

@@ -310,6 +310,46 @@ class Receipt(StoredVideo):
     flow_run_id: str | None = None
 
 
+class SettleItem(Frozen):
+    """What became of one piece of work when its journal was settled.
+
+    Attributes:
+        work_key: The journal's name of it.
+        source: What it was ordered for.
+        state: `stored` (now), `running`, `undecided`, `failed`, `given_up`, `released` (the next
+            run may buy again) or `trouble` (it could not be settled now).
+        job_ids: The provider's ids, as far as they are known.
+        billed: What it means for the money.
+        cost: What is known of money.
+        detail: What happened, and the exact next step where one is needed.
+    """
+
+    work_key: str
+    source: str
+    state: Literal["stored", "running", "undecided", "failed", "given_up", "released", "trouble"]
+    job_ids: tuple[str, ...] = ()
+    billed: Billed = "no"
+    cost: Cost | None = None
+    detail: str = ""
+
+
+class SettleReport(Frozen):
+    """What a journal held that no run had finished.
+
+    Attributes:
+        items: One a piece of work that was not stored before.
+        stored: The videos that were stored now.
+    """
+
+    items: tuple[SettleItem, ...]
+    stored: tuple[StoredVideo, ...] = ()
+
+    @property
+    def undecided(self) -> tuple[SettleItem, ...]:
+        """The items that need a person's ruling."""
+        return tuple(item for item in self.items if item.state == "undecided")
+
+
 class CancelOutcome(Frozen):
     """What became of a wish to cancel.
 

@@ -98,11 +98,22 @@ def split_destination(place: Place) -> tuple[Folder, str | None]:
     if not place.url.strip():
         raise UnusableDestination("the destination is empty: give a folder or a file name")
     fs, path = _open(place)
-    is_folder = place.url.endswith(("/", os.sep)) or fs.isdir(path)
+    is_folder = place.url.endswith(("/", os.sep)) or _is_folder(fs, path)
     parent, _, name = path.rstrip("/").rpartition("/")
     if is_folder or not name.lower().endswith(_ENDINGS):
         return Folder(fs, path.rstrip("/") or "/"), None
     return Folder(fs, parent), name
+
+
+def _is_folder(fs: Any, path: str) -> bool:
+    try:
+        return bool(fs.isdir(path))
+    except Exception as error:  # noqa: BLE001  # every store raises kinds of its own
+        reason = f"{type(error).__name__}: {redact(str(error))}"
+        raise UnusableDestination(
+            f"the destination {url_of(fs, path)} cannot be looked at ({reason}): check the address"
+            " and the store's settings"
+        ) from None
 
 
 def create(fs: Any, path: str, data: bytes) -> None:
@@ -137,11 +148,21 @@ def _create_local(path: Path, data: bytes) -> None:
         except FileExistsError:
             raise
         except OSError:  # a file system without links
-            with path.open("xb") as file:
-                file.write(data)
+            _create_in_place(path, data)
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _create_in_place(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:  # a half-written file would stand in everybody's way
+            path.unlink()
+            raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic_core import CoreSchema, core_schema
 
 # Quotes, angle brackets and white space end a URL in running text. Other brackets do not: a name
 # may hold them, and what follows may be a signature. JSON may escape the slashes.
-_URL_IN_TEXT = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*:\\?/\\?/[^\s\"<>]+")
+_URL_IN_TEXT = re.compile(r"(?<![a-zA-Z0-9+.-])[a-zA-Z0-9+.-]+:\\?/\\?/[^\s\"<>]+")
 _AFTER_URL = ".,;:!'`)]}"
 
 
@@ -42,7 +42,8 @@ def redact(text: str) -> str:
 def _redact_match(match: re.Match[str]) -> str:
     found = match.group().replace("\\/", "/")
     kept = found.rstrip(_AFTER_URL)
-    return redact_url(kept) + found[len(kept) :]
+    scheme, _, rest = kept.partition("://")
+    return f"{scheme}:{redact_url(f'//{rest}')}{found[len(kept) :]}"
 
 
 class SignedUrl:

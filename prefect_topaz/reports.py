@@ -19,7 +19,15 @@ from prefect.artifacts import (
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_logger
 
-from prefect_topaz.models import BatchReport, JobStatus, Place, Receipt, StoredVideo, UpscaleJob
+from prefect_topaz.models import (
+    BatchReport,
+    JobStatus,
+    Place,
+    Receipt,
+    SettleReport,
+    StoredVideo,
+    UpscaleJob,
+)
 from prefect_topaz.places import in_thread, open_file
 from prefect_topaz.transport import describe
 
@@ -172,3 +180,20 @@ async def report_batch(report: BatchReport, key: str) -> None:
 
 def _cached(video: StoredVideo | None) -> bool:
     return video is not None and video.cached
+
+
+async def report_settlement(report: SettleReport, key: str) -> None:
+    """Show what a journal held, as a table: undecided work with its exact next step."""
+    table = [
+        {
+            "source": item.source,
+            "state": item.state,
+            "billed": item.billed,
+            "cost": str(item.cost or "unknown"),
+            "jobs": ", ".join(item.job_ids),
+            "detail": item.detail,
+            "work key": item.work_key,
+        }
+        for item in report.items
+    ]
+    await _quietly(acreate_table_artifact(table=table, key=key, description="Settled upscales"))

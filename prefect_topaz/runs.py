@@ -28,6 +28,7 @@ from prefect_topaz.models import (
     JobStatus,
     Order,
     Place,
+    SettleReport,
     StoredVideo,
     UpscaleJob,
     Verify,
@@ -195,6 +196,27 @@ async def cancel(job: UpscaleJob, upscaler: Upscales) -> CancelOutcome:
     """Cancel a bought upscale; see `cancel_upscale`."""
     async with connections():
         return await engine.cancel(_context(upscaler), await _prepared(job))
+
+
+async def settle(
+    destination: Destination,
+    upscaler: Upscales,
+    journal: Destination | None,
+    rulings: engine.Rulings,
+    *,
+    verify: Verify = "standard",
+) -> SettleReport:
+    """Settle the journal of a destination; see `settle_upscales`."""
+    place = await _with_options(place_of(destination))
+    records = None if journal is None else await _with_options(place_of(journal))
+    async with connections():
+        return await engine.settle(
+            _context(upscaler),
+            place,
+            engine.journal_of(place, records),
+            rulings,
+            verify=verify,
+        )
 
 
 @dataclass

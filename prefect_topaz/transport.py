@@ -111,7 +111,7 @@ def read_retry_after(value: str | None, now: datetime) -> float | None:
     except ValueError:
         try:
             moment = email.utils.parsedate_to_datetime(value or "")
-        except ValueError:
+        except (ValueError, OverflowError):  # the latter for a year or zone of absurd size
             return None
         # A date without a zone is GMT in HTTP.
         seconds = (moment.replace(tzinfo=moment.tzinfo or timezone.utc) - now).total_seconds()

@@ -82,7 +82,7 @@ class Reply:
         """Read the body as JSON, or give None: an unreadable answer is no answer."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter for a text nested too deeply
             return None
 
     def object(self) -> dict[str, Any]:
@@ -129,8 +129,8 @@ class Truncated(ValueError):
     """A base64 field ended before its closing quote, or is not base64."""
 
 
-# A base64 value can only be followed by its closing quote; JSON may escape the slash.
-_BASE64 = re.compile(rb"[A-Za-z0-9+/=\\rn]*")
+# JSON may escape any character, as `\/` or `\u002B`; a piece may end in the middle of that.
+_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 
 
 def decode_base64_field(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
@@ -166,23 +166,38 @@ def decode_base64_field(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
 
 
 def _decode_until_quote(buffer: bytes, pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
+    clean = b""
     while True:
         end = buffer.find(b'"')
-        text = buffer if end < 0 else buffer[:end]
-        if not _BASE64.fullmatch(text):
-            raise Truncated(f"the field {name!r} is not base64")
-        clean = text.replace(b"\\n", b"").replace(b"\\r", b"").replace(b"\\", b"")
-        # Four characters make three bytes; a backslash at the cut waits for what it escapes.
-        whole = len(clean) if end >= 0 else (0 if text.endswith(b"\\") else len(clean) // 4 * 4)
-        try:
-            if whole:
-                yield binascii.a2b_base64(clean[:whole], strict_mode=True)
-        except binascii.Error as error:
-            raise Truncated(f"the field {name!r} is not base64: {error}") from None
+        text, cut = (buffer, _ESCAPE.search(buffer)) if end < 0 else (buffer[:end], None)
+        if cut:
+            text = buffer[: cut.start()]
+        clean += _unescape(text, name)
         if end >= 0:
+            yield _decode(clean, name)
             return
-        rest = text if text.endswith(b"\\") else clean[whole:]
+        # Four characters make three bytes. One is held back, so that padding is always the end.
+        whole = max(len(clean) - 1, 0) // 4 * 4
+        yield _decode(clean[:whole], name, more=True)
+        clean = clean[whole:]
         piece = next(pieces, None)
         if piece is None:
             raise Truncated(f"the answer ended inside {name!r}")
-        buffer = rest + piece
+        buffer = buffer[len(text) :] + piece
+
+
+def _decode(text: bytes, name: str, *, more: bool = False) -> bytes:
+    if more and text.endswith(b"="):
+        raise Truncated(f"the field {name!r} is not base64: something follows its padding")
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error as error:
+        raise Truncated(f"the field {name!r} is not base64: {error}") from None
+
+
+def _unescape(text: bytes, name: str) -> bytes:
+    """Read the inside of a JSON string that ends in no half escape; line breaks are dropped."""
+    try:
+        return str(json.loads(b'"%s"' % text)).encode("ascii").translate(None, b"\r\n")
+    except ValueError:
+        raise Truncated(f"the field {name!r} is not base64") from None

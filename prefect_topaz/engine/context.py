@@ -58,34 +58,53 @@ class Context:
             **fields,
         )
 
-    async def insist(self, journal: Journal, record: Record, event: Event) -> Record:
+    async def insist(
+        self,
+        journal: Journal,
+        record: Record,
+        event: Event,
+        *,
+        still: Callable[[Record], bool] = lambda _: True,
+    ) -> Record:
         """Write down what has happened, whoever wrote in between and whatever it takes.
+
+        Args:
+            journal: Where the record is.
+            record: The record as it was read last.
+            event: What has happened.
+            still: Whether the event still belongs after a record; once it does not, nothing is
+                written and that record is returned.
 
         Raises:
             JournalUnavailable: If it cannot be written after all. It says what must not be lost.
         """
-        written = await self._try(journal, record, event)
+        written = await self._try(journal, record, event, still)
         for delay in _PERSISTENCE:
             if isinstance(written, Record):
                 break
             await self.client.sleep(delay)
-            written = await self._try(journal, record, event)
+            written = await self._try(journal, record, event, still)
         if isinstance(written, Record):
             return written
-        ids = ", ".join(event.job_ids)
+        submitted = record.latest("submitted")
+        ids = ", ".join(event.job_ids or (submitted.job_ids if submitted else ()))
         raise JournalUnavailable(
             f"{written.message}; what could not be written down: {event.kind}, job ids"
             f" {ids or 'none'}. Note them before you run again",
             job_id=ids or None,
             work_key=record.key,
-            billed="yes" if ids else "maybe",
+            billed="yes" if event.kind in ("submitted", "finished") else event.billed,
         )
 
     @staticmethod
-    async def _try(journal: Journal, record: Record, event: Event) -> Record | JournalUnavailable:
+    async def _try(
+        journal: Journal, record: Record, event: Event, still: Callable[[Record], bool]
+    ) -> Record | JournalUnavailable:
         try:
-            while (written := await journal.append(record, event)) is None:
+            while still(record):
+                if (written := await journal.append(record, event)) is not None:
+                    return written
                 record = await journal.read(record.key)
         except JournalUnavailable as error:
             return error
-        return written
+        return record

@@ -13,6 +13,7 @@ from prefect_topaz import errors
 from prefect_topaz.delivery import check_free, target_names
 from prefect_topaz.engine.context import Context
 from prefect_topaz.engine.holding import hold
+from prefect_topaz.engine.records import failure, ids_of, job_of
 from prefect_topaz.engine.unknown import adopt
 from prefect_topaz.journal import Event, Journal, Record
 from prefect_topaz.models import Cost, Order, Place, UpscaleJob, work_key
@@ -55,12 +56,13 @@ class Purchase:
     max_cost: Decimal | None = None
     overwrite: bool = False
 
-    def journal_place(self) -> Place:
-        """Say where the journal is."""
-        if self.journal is not None:
-            return self.journal
-        folder, _ = split_destination(self.destination)
-        return self.destination.model_copy(update={"url": folder.folder(JOURNAL).url})
+
+def journal_of(destination: Place, journal: Place | None = None) -> Place:
+    """Say where the journal of a destination is: `.topaz` there, unless it was put elsewhere."""
+    if journal is not None:
+        return journal
+    folder, _ = split_destination(destination)
+    return destination.model_copy(update={"url": folder.folder(JOURNAL).url})
 
 
 async def submit(context: Context, purchase: Purchase) -> UpscaleJob:
@@ -75,7 +77,7 @@ async def submit(context: Context, purchase: Purchase) -> UpscaleJob:
         OutcomeUnknown: If it was sent and nobody knows what came of it; it is not sent again.
         JobFailed: If it was bought before, failed, and may have been charged.
     """
-    place = await in_thread(purchase.journal_place)
+    place = await in_thread(journal_of, purchase.destination, purchase.journal)
     journal = await in_thread(context.journal, place)
     key = work_key(
         purchase.source.facts.identity,
@@ -89,7 +91,7 @@ async def submit(context: Context, purchase: Purchase) -> UpscaleJob:
         if record.may_buy:
             bought = await _buy(context, journal, record, purchase)
             if bought is not None:
-                return _job(bought, purchase, place, reattached=False)
+                return job_of(bought, place, purchase.destination, reattached=False)
         elif record.state == "intended":
             watched = await _await_owner(context, journal, record, watched)
         elif record.state == "unknown":
@@ -97,46 +99,8 @@ async def submit(context: Context, purchase: Purchase) -> UpscaleJob:
         elif record.state == "failed":
             raise failure(record)
         else:
-            context.log(f"found job {_ids(record)} in the journal: nothing is bought")
-            return _job(record, purchase, place, reattached=True)
-
-
-def failure(record: Record) -> errors.TopazError:
-    """Make the error of a job that ended without a result and may have been charged."""
-    event = record.last
-    kind = errors.JobCancelled if event.kind == "cancelled" else errors.JobFailed
-    return kind(
-        f"job {_ids(record)} {event.kind}: {event.reason}; to buy this work again on purpose, run"
-        " with a higher `again`",
-        job_id=_ids(record),
-        work_key=record.key,
-        billed=event.billed,
-    )
-
-
-def _ids(record: Record) -> str:
-    submitted = record.latest("submitted")
-    return ", ".join(submitted.job_ids) if submitted and submitted.job_ids else "without an id"
-
-
-def _job(record: Record, purchase: Purchase, place: Place, *, reattached: bool) -> UpscaleJob:
-    intent, submitted = record.latest("intent"), record.latest("submitted")
-    assert intent is not None
-    assert intent.order is not None
-    assert intent.source is not None
-    assert submitted is not None
-    return UpscaleJob(
-        provider=intent.order.provider,
-        work_key=record.key,
-        job_ids=submitted.job_ids,
-        order=intent.order,
-        source=intent.source,
-        journal=place,
-        destination=purchase.destination,
-        submitted_at=submitted.at,
-        reattached=reattached,
-        cost=submitted.cost or Cost(),
-    )
+            context.log(f"found job {ids_of(record)} in the journal: nothing is bought")
+            return job_of(record, place, purchase.destination)
 
 
 async def _buy(
@@ -153,6 +117,7 @@ async def _buy(
         attempt=record.attempt + 1 if record.state == "failed" else max(record.attempt, 1),
         order=order,
         source=source.facts,
+        destination=purchase.destination,
         source_digest=url.digest,
         lease=_BLOCKING_LEASE if order.blocking else LEASE,
         cost=cost,
@@ -269,10 +234,9 @@ async def _await_owner(
     if watched is None or watched[0] != len(record.events):
         context.log("this work is being bought by another run: waiting for its outcome")
         watched = (len(record.events), context.monotonic())
-    lease = record.last.lease or LEASE
-    age = context.client.now() - record.last.at
     # Either clock is enough: the wall clock may be skewed, the watch may have begun late.
-    if age > timedelta(seconds=lease + _SKEW) or context.monotonic() - watched[1] > lease:
+    silent = context.monotonic() - watched[1] > (record.last.lease or LEASE)
+    if silent or outlived(context, record):
         gone = context.event(
             "unknown",
             attempt=record.attempt,
@@ -283,6 +247,12 @@ async def _await_owner(
     else:
         await context.client.sleep(_LOOK)
     return watched
+
+
+def outlived(context: Context, record: Record) -> bool:
+    """Tell whether an intent is older than its owner may be silent, by the wall clock."""
+    age = context.client.now() - record.last.at
+    return age > timedelta(seconds=(record.last.lease or LEASE) + _SKEW)
 
 
 async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:

@@ -84,9 +84,11 @@ async def _write_down(
 def _undecided(record: Record, reason: str) -> OutcomeUnknown:
     intent = record.latest("intent")
     at = f"{intent.at:%Y-%m-%d %H:%M:%S} UTC" if intent else "an unknown time"
+    key = record.key
     return OutcomeUnknown(
         f"the order of {at} was sent and its outcome is not known ({record.last.reason}); {reason}."
-        f" Nothing is sent again by itself. Look at your account for a job of that time; to buy"
-        f" again on purpose, run with a higher `again`. Work key: {record.key}",
-        work_key=record.key,
+        " Nothing is sent again by itself. Look at your account for a job of that time, then rule:"
+        f" settle_upscales(destination, upscaler, adopt={{'{key}': '<job id>'}}) if it is there,"
+        f" buy_again=['{key}'] or give_up=['{key}'] if not",
+        work_key=key,
     )

@@ -8,7 +8,7 @@ from typing import Final
 
 from prefect_topaz import errors
 from prefect_topaz.engine.context import Context
-from prefect_topaz.engine.purchase import failure
+from prefect_topaz.engine.records import failure
 from prefect_topaz.journal import Journal
 from prefect_topaz.models import CancelOutcome, FinishedUpscale, JobStatus, UpscaleJob
 from prefect_topaz.pace import looks
@@ -79,6 +79,23 @@ async def wait(
         if all(job_id in watch.seen and watch.seen[job_id].is_final for job_id in job.job_ids):
             break
     return await _finish(context, journal, job, tuple(watch.seen[i] for i in job.job_ids))
+
+
+async def look(context: Context, job: UpscaleJob) -> FinishedUpscale | None:
+    """Look at a job once, and write down its end if it has come.
+
+    Returns:
+        The finished job, or None if it runs on.
+
+    Raises:
+        TopazError: As `wait` does.
+    """
+    watch = _Watch()
+    await _look_at_all(context, job, watch, None)
+    if not all(job_id in watch.seen and watch.seen[job_id].is_final for job_id in job.job_ids):
+        return None
+    results = tuple(watch.seen[job_id] for job_id in job.job_ids)
+    return await _finish(context, context.journal(job.journal), job, results)
 
 
 async def _look_at_all(

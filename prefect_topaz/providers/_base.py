@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ _REFUSED: dict[int, type[errors.ProviderRefused]] = {
     422: errors.RejectedParameters,
     429: errors.RateLimited,
 }
+# Characters of an unknown body that are looked at for a message.
+_READABLE = 4096
+_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,11 @@ class Dialect(ABC):
 
     def error_of(self, reply: Reply) -> tuple[str, str]:
         """Read the error code and message out of either body shape."""
-        return "", redact(reply.body[:300].decode("utf-8", "replace"))
+        body = reply.json()
+        # Written anew, because JSON may escape the slashes by which a URL is found and redacted.
+        raw = reply.body[:_READABLE].decode("utf-8", "replace")
+        text = raw if body is None else json.dumps(body, ensure_ascii=False)
+        return "", redact(text[:_READABLE])[:300]
 
     def read_error(self, reply: Reply) -> errors.TopazError:
         """Make an answer that is not a success into a typed error; free calls only."""
@@ -206,12 +214,19 @@ def is_loopback_host(host: str) -> bool:
 
 def check_base_url(url: str) -> str:
     """Normalise an API address to its origin, refusing one that would expose the key."""
-    parts = urlsplit(url.strip())
-    host = parts.hostname or ""
+    try:
+        parts = urlsplit(url.strip())
+        host, port = parts.hostname or "", parts.port
+    except ValueError:  # broken brackets, or a port that is no number
+        parts, host, port = urlsplit(""), "", None
     secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback_host(host))
     if not host or not secure or parts.query or parts.path.strip("/") or "@" in parts.netloc:
         raise errors.InvalidRequest(
             f"base URL {redact(url)!r} is not usable: give an https origin such as"
             " https://api.example.com, or http on loopback for the sandbox"
         )
-    return f"{parts.scheme}://{parts.netloc.lower()}"
+    netloc = parts.netloc.lower()
+    if port in (None, _DEFAULT_PORTS[parts.scheme]):
+        # One server must have one name: the work key and the key's origins go by it.
+        netloc = netloc.removesuffix(f":{port}").removesuffix(":")
+    return f"{parts.scheme}://{netloc}"

@@ -50,8 +50,10 @@ class EvoLinkOptions(Frozen):
 
 def check_factor(value: str | float) -> str:
     """Give the factor as the vendor writes it, or refuse it: the server would take 2 instead."""
-    text = value if isinstance(value, str) else f"{value:g}"
-    if text not in _FACTORS:
+    # True is 1 to Python, and 2.0 is 2 to JSON.
+    number = isinstance(value, int | float) and not isinstance(value, bool) and value in (1, 2, 4)
+    text = str(int(value)) if number else value
+    if not isinstance(text, str) or text not in _FACTORS:
         raise InvalidRequest(
             f"upscale_factor {value!r} is not allowed; allowed: 1, 2, 4 (as text or number)"
         )
@@ -68,14 +70,24 @@ def _check_callback(url: str) -> SignedUrl:
 
 
 def _callback_problem(url: str) -> str | None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # broken brackets
+        return "is not an https URL"
     host = (parts.hostname or "").rstrip(".")
     if parts.scheme != "https" or not host:
         return "is not an https URL"
     if len(url) > _CALLBACK_LENGTH:
         return f"is {len(url)} characters long"
+    return "is an internal address" if _is_internal(host) else None
+
+
+def _is_internal(host: str) -> bool:
     try:
-        internal = not ipaddress.ip_address(host).is_global
+        return not ipaddress.ip_address(host).is_global
     except ValueError:
-        internal = "." not in host or host.endswith((".localhost", ".local", ".internal"))
-    return "is an internal address" if internal else None
+        # Browsers and C libraries read "127.1" and "0x7f.1" as addresses: no name ends in a number.
+        last = host.rpartition(".")[2]
+        numeric = last.isdecimal() or last.startswith("0x")
+        internal = host.endswith((".localhost", ".local", ".internal"))
+        return numeric or internal or "." not in host

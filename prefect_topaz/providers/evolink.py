@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -16,6 +15,7 @@ from prefect_topaz import errors
 from prefect_topaz.models import Cost, JobStatus, MediaFacts, Order, Phase
 from prefect_topaz.providers._base import Candidate, Dialect, check_base_url, reject_reason
 from prefect_topaz.providers._evolink_options import EvoLinkOptions, check_factor
+from prefect_topaz.providers._reading import amount, links, number
 from prefect_topaz.redaction import SignedUrl, redact
 from prefect_topaz.wire import Accepted, Call, Refused, Reply, SubmitVerdict, Unclear, Upload
 
@@ -109,12 +109,10 @@ class Provider(Dialect):
         body = reply.object()
         job_id = body.get("id")
         if reply.ok and isinstance(job_id, str) and job_id:
-            info = _mapping(body.get("task_info"))
-            seconds = info.get("estimated_time")
             return Accepted(
                 (job_id,),
                 cost=_cost(body),
-                expected_seconds=float(seconds) if isinstance(seconds, int | float) else None,
+                expected_seconds=number(_mapping(body.get("task_info")).get("estimated_time")),
                 replayed=reply.headers.get("idempotency-replayed", "").lower() == "true",
             )
         code, message = self.error_of(reply)
@@ -156,16 +154,16 @@ class Provider(Dialect):
     ) -> tuple[Candidate, ...]:
         """List what was created: the rows do not show the input, so none proves itself [E8]."""
         del source_digest
-        found = []
+        found: list[Candidate] = []
         for reply in replies:
             rows = reply.object().get("data")
             if not reply.ok or not isinstance(rows, list):
                 raise self.read_error(reply)
-            for row in (row for row in rows if isinstance(row, dict)):
-                at = row.get("created_at")
-                created = float(at) if isinstance(at, int | float) else None
-                if isinstance(row.get("id"), str) and row.get("model") == order.model:
-                    found.append(Candidate(row["id"], created, exact=False))
+            found += [
+                Candidate(row["id"], number(row.get("created_at")), exact=False)
+                for row in map(_mapping, rows)
+                if isinstance(row.get("id"), str) and row.get("model") == order.model
+            ]
         return tuple(found)
 
     def estimate(self, order: Order, media: MediaFacts | None) -> Cost:
@@ -190,7 +188,7 @@ class Provider(Dialect):
     def check_source(self, url_or_path: str) -> None:
         """Take `.mp4` only [seed]."""
         super().check_source(url_or_path)
-        if not urlsplit(url_or_path).path.lower().endswith(".mp4"):
+        if not _path(url_or_path).lower().endswith(".mp4"):
             raise errors.UnusableSource(
                 f"EvoLink reads .mp4 only, and the source is {redact(url_or_path)!r}:"
                 " convert it, or use Oxen.ai"
@@ -215,42 +213,40 @@ class Provider(Dialect):
         raise self.read_error(reply)
 
 
+def _path(url_or_path: str) -> str:
+    try:
+        return urlsplit(url_or_path).path
+    except ValueError:  # "https://[bad" looks like a URL and is none
+        return ""
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _amount(value: Any) -> Decimal | None:
-    try:
-        return None if value is None or isinstance(value, bool) else Decimal(str(value))
-    except InvalidOperation:
-        return None
-
-
 def _cost(body: Mapping[str, Any]) -> Cost | None:
     usage, billing = _mapping(body.get("usage")), _mapping(body.get("billing"))
-    reserved = _amount(usage.get("credits_reserved", billing.get("reserved_credits")))
-    charged = _amount(usage.get("credits_used"))
+    reserved = amount(usage.get("credits_reserved", billing.get("reserved_credits")))
+    charged = amount(usage.get("credits_used"))
     if charged is None and billing.get("charge_status") in ("charged", "released"):
-        charged = _amount(billing.get("charged_credits"))
+        charged = amount(billing.get("charged_credits"))
     if reserved is None and charged is None:
         return None
     return Cost(unit="credits", reserved=reserved, charged=charged)
 
 
 def _links(body: Mapping[str, Any]) -> tuple[SignedUrl, ...]:
-    links = body.get("results")
-    if isinstance(links, list) and links:
-        return tuple(SignedUrl(link) for link in links if isinstance(link, str))
+    listed = body.get("results")
+    if found := links(listed if isinstance(listed, list) else ()):
+        return found
     data = body.get("result_data")
     rows = data if isinstance(data, list) else [data]
-    found = (_mapping(row).get("video_url") for row in rows)
-    return tuple(SignedUrl(link) for link in found if isinstance(link, str))
+    return links(_mapping(row).get("video_url") for row in rows)
 
 
 def _job_status(job_id: str, body: Mapping[str, Any]) -> JobStatus:
     word = str(body.get("status"))
     error = _mapping(body.get("error"))
-    progress = body.get("progress")
     charged = _mapping(body.get("billing")).get("charge_status") == "charged"
     billed: errors.Billed = "yes" if charged or word == "completed" else "maybe"
     if word == "failed" and not charged:
@@ -259,7 +255,7 @@ def _job_status(job_id: str, body: Mapping[str, Any]) -> JobStatus:
         job_id=job_id,
         phase=_PHASES.get(word, "unknown"),
         word=word,
-        progress=float(progress) if isinstance(progress, int | float) else None,
+        progress=number(body.get("progress")),
         results=_links(body),
         error=redact(str(error["message"])) if error.get("message") else None,
         code=str(error["code"]) if error.get("code") else None,

@@ -16,6 +16,7 @@ from prefect_topaz.errors import RejectedParameters, TopazError
 from prefect_topaz.models import Cost, JobStatus, MediaFacts, Order, Phase
 from prefect_topaz.providers._base import Candidate, Dialect, reject_reason
 from prefect_topaz.providers._oxen_models import DEFAULT_MODEL, OxenOptions
+from prefect_topaz.providers._reading import amount, links, number
 from prefect_topaz.redaction import SignedUrl, redact
 from prefect_topaz.wire import Accepted, Call, Refused, Reply, SubmitVerdict, Unclear
 
@@ -97,8 +98,8 @@ class Provider(Dialect):
         body = reply.object()
         videos = body.get("videos")
         first = videos[0] if isinstance(videos, list) and videos else body.get("video")
-        url = _text(first, "url") or _text(body, "video_url")
-        return SignedUrl(url) if url else None
+        found = links((_text(first, "url"), _text(body, "video_url")))
+        return found[0] if found else None
 
     def status(self, job_id: str) -> Call:
         """Ask for the queue's row [O1]."""
@@ -147,8 +148,7 @@ class Provider(Dialect):
             for row in rows:
                 job_id = _text(row, "generation_id")
                 if job_id and _echoes(row, order, source_digest):
-                    at = row.get("enqueued_at")
-                    created = float(at) if isinstance(at, int | float) else None
+                    created = number(row.get("enqueued_at"))
                     found[job_id] = Candidate(job_id, created, exact=True)
         return tuple(found.values())
 
@@ -195,24 +195,18 @@ def _text(value: Any, name: str) -> str:
 
 def _job_status(job_id: str, row: dict[str, Any]) -> JobStatus:
     word = str(row.get("status"))
-    url = _text(row, "result_url")
     message = _text(row, "error_message")
-    cost = row.get("cost")
-    charged = Decimal(cost) if isinstance(cost, str) and _is_decimal(cost) else None
+    charged = amount(row.get("cost"))
     return JobStatus(
         job_id=job_id,
         phase=_PHASES.get(word, "unknown"),
         word=word,
-        results=(SignedUrl(url),) if url else (),
+        results=links((row.get("result_url"),)),
         error=redact(message) if message else None,
         # Whether a failed or cancelled generation is charged is not documented.
         billed="yes" if word == "succeeded" else "maybe",
         cost=None if charged is None else Cost(charged=charged),
     )
-
-
-def _is_decimal(text: str) -> bool:
-    return text.strip().replace(".", "", 1).isdigit()
 
 
 def _echoes(row: dict[str, Any], order: Order, source_digest: str) -> bool:

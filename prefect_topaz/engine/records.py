@@ -1,0 +1,57 @@
+"""What a record says, as the steps hand it on."""
+
+from __future__ import annotations
+
+from prefect_topaz import errors
+from prefect_topaz.journal import Record
+from prefect_topaz.models import Cost, Place, UpscaleJob
+
+
+def ids_of(record: Record) -> str:
+    """Name the jobs of a record, for people."""
+    submitted = record.latest("submitted")
+    return ", ".join(submitted.job_ids) if submitted and submitted.job_ids else "without an id"
+
+
+def job_of(
+    record: Record, journal: Place, destination: Place | None = None, *, reattached: bool = True
+) -> UpscaleJob:
+    """Make the job of a record that has one.
+
+    Args:
+        record: The record, in any state after `submitted`.
+        journal: Where the record is.
+        destination: Where the result goes; None for where it was ordered to.
+        reattached: Whether the job was found rather than bought.
+    """
+    intent, submitted = record.latest("intent"), record.latest("submitted")
+    assert intent is not None
+    assert intent.order is not None
+    assert intent.source is not None
+    assert intent.destination is not None
+    assert submitted is not None
+    return UpscaleJob(
+        provider=intent.order.provider,
+        work_key=record.key,
+        job_ids=submitted.job_ids,
+        order=intent.order,
+        source=intent.source,
+        journal=journal,
+        destination=destination or intent.destination,
+        submitted_at=submitted.at,
+        reattached=reattached,
+        cost=submitted.cost or Cost(),
+    )
+
+
+def failure(record: Record) -> errors.TopazError:
+    """Make the error of a job that ended without a result and may have been charged."""
+    event = record.last
+    kind = errors.JobCancelled if event.kind == "cancelled" else errors.JobFailed
+    return kind(
+        f"job {ids_of(record)} {event.kind}: {event.reason}; to buy this work again on purpose, run"
+        " with a higher `again`",
+        job_id=ids_of(record),
+        work_key=record.key,
+        billed=event.billed,
+    )

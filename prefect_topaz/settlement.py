@@ -1,0 +1,86 @@
+"""The flow that settles a journal: paid results that nobody waits for, and unknown outcomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+
+from prefect_topaz import reports, runs
+from prefect_topaz.blocks import AnyUpscaler
+from prefect_topaz.bridge import run_blocking
+from prefect_topaz.engine import Rulings
+from prefect_topaz.flows import PlaceParameter
+from prefect_topaz.models import SettleReport, Verify
+
+
+async def _settle(
+    destination: Any, upscaler: AnyUpscaler, journal: Any, rulings: Rulings, verify: Verify
+) -> SettleReport:
+    report = await runs.settle(destination, upscaler, journal, rulings, verify=verify)
+    await reports.report_settlement(report, "topaz-settlement")
+    logger = get_run_logger()
+    logger.info("%d videos stored, %d undecided", len(report.stored), len(report.undecided))
+    return report
+
+
+@flow(name="settle-upscales")
+async def asettle_upscales(
+    destination: PlaceParameter,
+    upscaler: AnyUpscaler,
+    *,
+    journal: PlaceParameter | None = None,
+    adopt: dict[str, str] | None = None,
+    buy_again: list[str] | None = None,
+    give_up: list[str] | None = None,
+    verify: Verify = "standard",
+) -> SettleReport:
+    """Claim paid results that no run is waiting for, and rule on unknown outcomes.
+
+    Run it on a schedule: it buys nothing, and stores finished results before their links expire.
+
+    Args:
+        destination: Where the upscales go, as it was given to them.
+        upscaler: A block with the key that bought them; only its provider's work is settled.
+        journal: The journal, if it is not at the destination.
+        adopt: Job ids by work key: that job is the one whose answer was lost.
+        buy_again: Work keys that the next run may buy again; a lost job may then cost twice.
+        give_up: Work keys that shall be left alone.
+        verify: How strict results are compared with their orders.
+
+    Returns:
+        What became of each piece of work that was not stored; a table artifact shows the same.
+    """
+    rulings = Rulings(adopt or {}, tuple(buy_again or ()), tuple(give_up or ()))
+    return await _settle(destination, upscaler, journal, rulings, verify)
+
+
+@flow(name="settle-upscales")
+def settle_upscales(
+    destination: PlaceParameter,
+    upscaler: AnyUpscaler,
+    *,
+    journal: PlaceParameter | None = None,
+    adopt: dict[str, str] | None = None,
+    buy_again: list[str] | None = None,
+    give_up: list[str] | None = None,
+    verify: Verify = "standard",
+) -> SettleReport:
+    """Claim paid results that no run is waiting for, and rule on unknown outcomes.
+
+    Run it on a schedule: it buys nothing, and stores finished results before their links expire.
+
+    Args:
+        destination: Where the upscales go, as it was given to them.
+        upscaler: A block with the key that bought them; only its provider's work is settled.
+        journal: The journal, if it is not at the destination.
+        adopt: Job ids by work key: that job is the one whose answer was lost.
+        buy_again: Work keys that the next run may buy again; a lost job may then cost twice.
+        give_up: Work keys that shall be left alone.
+        verify: How strict results are compared with their orders.
+
+    Returns:
+        What became of each piece of work that was not stored; a table artifact shows the same.
+    """
+    rulings = Rulings(adopt or {}, tuple(buy_again or ()), tuple(give_up or ()))
+    return run_blocking(_settle(destination, upscaler, journal, rulings, verify))
