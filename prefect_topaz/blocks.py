@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect.blocks.abstract import CredentialsBlock, JobBlock
+from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, model_validator
 from typing_extensions import Self
 
@@ -19,8 +20,9 @@ from prefect_topaz.providers.evolink import EvoLinkOptions, check_factor
 from prefect_topaz.providers.evolink import Provider as EvoLink
 from prefect_topaz.providers.oxen import OxenOptions
 from prefect_topaz.providers.oxen import Provider as Oxen
-from prefect_topaz.runs import Destination, SourceLike, UpscaleRun, submit
-from prefect_topaz.settings import TopazSettings
+
+if TYPE_CHECKING:
+    from prefect_topaz.runs import Destination, SourceLike, UpscaleRun
 
 _HOME = "https://github.com/prefect-topaz/prefect-topaz"
 _LOGO = HttpUrl(f"{_HOME}/raw/main/docs/logo.png")
@@ -31,6 +33,24 @@ def _from_env(name: str, block: str) -> SecretStr:
     if not key:
         raise InvalidRequest(f"{name} is not set: set it to your API key to make a {block}")
     return SecretStr(key)
+
+
+# What Prefect itself writes into a block's data.
+_PREFECTS = {"block_type_slug", "_block_document_id", "_block_document_name", "_is_anonymous"}
+
+
+def _refuse_unknown(block: type[Block], values: Any) -> Any:
+    """Refuse misspelt fields: Prefect's blocks would ignore them, and order something else.
+
+    It also keeps the values of one block from passing for another one of `AnyUpscaler`.
+    """
+    fields = set(block.model_fields)
+    unknown = sorted(set(values) - fields - _PREFECTS) if isinstance(values, dict) else []
+    if unknown:
+        raise InvalidRequest(
+            f"{block.__name__} has no field {', '.join(unknown)}; it has {', '.join(sorted(fields))}"
+        )
+    return values
 
 
 class _Credentials(CredentialsBlock):
@@ -47,6 +67,11 @@ class _Credentials(CredentialsBlock):
     @abstractmethod
     def get_client(self) -> Client:
         """Give the provider's client."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, values: Any) -> Any:
+        return _refuse_unknown(cls, values)
 
     @model_validator(mode="after")
     def _check_addresses(self) -> Self:
@@ -167,6 +192,11 @@ class _Upscaler(JobBlock[StoredVideo]):
     def order(self) -> Order:
         """Check the options and give the order that they stand for."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, values: Any) -> Any:
+        return _refuse_unknown(cls, values)
+
     @model_validator(mode="after")
     def _check_options(self) -> Self:
         self.order()
@@ -188,6 +218,11 @@ class _Upscaler(JobBlock[StoredVideo]):
                 `PREFECT_INTEGRATIONS_TOPAZ_DESTINATION`.
             **options: As `prefect_topaz.submit_upscale` takes them.
         """
+        # Every Prefect process that loads collections imports this module; the engine and PyAV are
+        # for those who upscale.
+        from prefect_topaz.runs import UpscaleRun, submit  # noqa: PLC0415  # see above
+        from prefect_topaz.settings import TopazSettings  # noqa: PLC0415  # see above
+
         place = TopazSettings().destination if destination is None else destination
         job = await submit(source, self, place, **options)
         return UpscaleRun(job, self, source)

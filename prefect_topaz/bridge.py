@@ -39,12 +39,19 @@ def run_blocking(work: Coroutine[Any, Any, T]) -> T:
         tasks.append(task)
         task.add_done_callback(lambda done: _hand_over(done, outcome))
 
-    loop.call_soon_threadsafe(start)
+    def cancel() -> None:
+        for task in tasks:
+            task.cancel()
+        if not tasks:  # the interrupt came before the start
+            work.close()
+            outcome.set_exception(asyncio.CancelledError())
+
     try:
+        loop.call_soon_threadsafe(start)
         return _wait(outcome)
     except BaseException:
         if not outcome.done():
-            loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+            loop.call_soon_threadsafe(cancel)
             with contextlib.suppress(BaseException):
                 _wait(outcome, slices=_CLEAN_UP)
         raise

@@ -9,7 +9,13 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from prefect_topaz.errors import NotFound, ProviderUnavailable, TopazError, UnusableSource
+from prefect_topaz.errors import (
+    InvalidRequest,
+    NotFound,
+    ProviderUnavailable,
+    TopazError,
+    UnusableSource,
+)
 from prefect_topaz.models import CancelOutcome, JobStatus, Order
 from prefect_topaz.providers import Candidate, Dialect
 from prefect_topaz.redaction import SignedUrl
@@ -47,7 +53,7 @@ class Client:
         self.sleep = sleep
         self.now = now
         self.jitter = jitter
-        self.transport = Transport(api_key, dialect.origins, sleep, now, jitter)
+        self.transport = Transport(_sendable(api_key), dialect.origins, sleep, now, jitter)
 
     async def check(self) -> None:
         """Check the key with a call that costs nothing.
@@ -166,3 +172,16 @@ class Client:
         if reply.json() is None:
             raise ProviderUnavailable(f"{self.dialect.name} gave an unreadable answer")
         return reply
+
+
+def _sendable(api_key: SecretStr) -> SecretStr:
+    """Take the line end off a pasted key, and refuse one that no HTTP header can carry.
+
+    The HTTP library would refuse it too, but quote it, and only when the order is on record.
+    """
+    key = api_key.get_secret_value().strip()
+    if not key.isascii() or not key.isprintable() or not key:
+        raise InvalidRequest(
+            "the API key is empty, or holds characters that no HTTP header takes: copy it anew"
+        )
+    return SecretStr(key)

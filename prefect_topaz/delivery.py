@@ -138,7 +138,8 @@ def _upload(file: Path, fs: Any, path: str) -> None:
 
 
 def _move(file: Path, folder: Folder, name: str) -> None:
-    part = folder.file(f".{name}.{uuid.uuid4().hex}.part")
+    # Without the name: some stores would read its brackets as a pattern.
+    part = folder.file(f".{uuid.uuid4().hex}.part")
     folder.fs.makedirs(folder.path, exist_ok=True)
     try:
         _upload(file, folder.fs, part)

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from prefect_topaz.errors import DeliveryFailed, ResultUnavailable
+from prefect_topaz.errors import ResultUnavailable
 from prefect_topaz.http import opened
 from prefect_topaz.providers import is_loopback_host
 from prefect_topaz.redaction import SignedUrl
@@ -83,7 +83,7 @@ async def fetch(
     Raises:
         ResultUnavailable: If it cannot be had, by this link or a fresh one. It is paid for: run
             again while the provider keeps it.
-        DeliveryFailed: If the file cannot be written.
+        OSError: If the file cannot be written.
     """
     part = _Part(path)
     refreshes = tries = most = 0
@@ -117,11 +117,6 @@ async def _attempt(link: SignedUrl, part: _Part, headers_for: HeadersFor) -> Non
         await _continue(link, part, headers_for)
     except httpx.RequestError as error:
         raise _Again(describe(error)) from None
-    except OSError as error:
-        raise DeliveryFailed(
-            f"the result cannot be written to {part.path} ({describe(error)}): make room and run"
-            " again, which buys nothing"
-        ) from None
 
 
 async def _continue(link: SignedUrl, part: _Part, headers_for: HeadersFor) -> None:
@@ -144,10 +139,13 @@ def _usable(url: str, location: str = "") -> str:
     """Give a link that may be followed: https, or http on loopback."""
     try:
         target = urljoin(url, location)
-        parts = httpx.URL(target)
+        parts = urlsplit(target)
+        host, _ = parts.hostname, parts.port  # broken ones raise
+        httpx.URL(target)  # which wants yet more of a URL
     except (ValueError, httpx.InvalidURL):
         raise _Expired("the link is not a URL") from None
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback_host(parts.host)):
+    secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback_host(host or ""))
+    if not host or not secure:
         raise _Expired(f"it leads to {SignedUrl(target)}, which is not https")
     return target
 

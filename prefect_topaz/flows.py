@@ -18,10 +18,11 @@ from pydantic import BeforeValidator, Field, SecretStr
 from prefect_topaz import errors, reports
 from prefect_topaz.blocks import AnyUpscaler
 from prefect_topaz.bridge import run_blocking
+from prefect_topaz.delivery import read_receipt
 from prefect_topaz.engine.waiting import DEADLINE
 from prefect_topaz.http import connections
 from prefect_topaz.models import BatchItem, BatchReport, Frozen, StoredVideo, Verify
-from prefect_topaz.places import in_thread
+from prefect_topaz.places import Folder, in_thread
 from prefect_topaz.redaction import redact_url
 from prefect_topaz.runs import as_one, place_of
 from prefect_topaz.tasks import astore_upscale, asubmit_upscale, await_for_upscale
@@ -206,22 +207,43 @@ def upscale_video(
 
 
 def _expand(sources: str | Sequence[str]) -> list[str]:
-    """List the sources of a batch: globs are expanded, on any fsspec store."""
-    found: list[str] = []
-    for source in [sources] if isinstance(sources, str) else sources:
-        if not any(char in source for char in "*[") or source.startswith(("http:", "https:")):
-            found.append(source)
-            continue
+    """List the sources of a batch, each once: globs are expanded, on any fsspec store."""
+    given = [sources] if isinstance(sources, str) else sources
+    return list(dict.fromkeys(one for source in given for one in _matches(source)))
+
+
+def _matches(source: str) -> list[str]:
+    if not any(char in source for char in "*[") or source.startswith(("http:", "https:")):
+        return [source]
+    try:
         fs, path = fsspec.core.url_to_fs(source)
-        local = "://" not in source
-        found += [one if local else fs.unstrip_protocol(one) for one in sorted(fs.glob(path))]
-    return found
+        found = [one for one in sorted(fs.glob(path)) if not _is_result(fs, one)]
+    except Exception:  # noqa: BLE001  # every store raises kinds of its own; its item says what
+        return [source]
+    if not found and "*" not in source:
+        return [source]  # brackets in a file's own name
+    return found if "://" not in source else [fs.unstrip_protocol(one) for one in found]
+
+
+def _is_result(fs: Any, path: str) -> bool:
+    """Tell what an earlier run made: upscaling it again, every night, would be bought each time."""
+    parent, _, name = path.rpartition("/")
+    return read_receipt(Folder(fs, parent), name) is not None
 
 
 def _same_names(sources: Sequence[str]) -> set[str]:
     """Find sources whose results would have one name."""
-    names = Counter(Path(redact_url(source)).stem for source in sources)
-    return {source for source in sources if names[Path(redact_url(source)).stem] > 1}
+    names = Counter(_stem(source) for source in sources)
+    return {source for source in sources if names[_stem(source)] > 1}
+
+
+def _stem(source: str) -> str:
+    return Path(_label(source)).stem
+
+
+def _label(source: str) -> str:
+    """Name a source for people: a path may hold what ends the path of a URL."""
+    return redact_url(source) if "://" in source else source
 
 
 async def _upscale_all(
@@ -236,7 +258,7 @@ async def _upscale_all(
     slots = asyncio.Semaphore(max_in_flight)
 
     async def one(source: str) -> BatchItem:
-        label = redact_url(source)
+        label = _label(source)
         if source in clashes:
             reason = "another source of this batch has the same file name: give each its own folder"
             return BatchItem(source=label, error=reason)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from pathlib import Path
-from ssl import SSLContext
+from ssl import SSLContext, SSLError
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -118,11 +118,15 @@ async def opened(
         with quiet():
             request = client.build_request(method, url, **options)
             request.headers["User-Agent"] = USER_AGENT
-            response = await client.send(request, stream=True)
             try:
-                yield response
-            finally:
-                await response.aclose()
+                response = await client.send(request, stream=True)
+                try:
+                    yield response
+                finally:
+                    await response.aclose()
+            except (httpx.InvalidURL, SSLError) as error:
+                # httpx hands on as they are: a `Location` that is none, a broken TLS record.
+                raise httpx.ReadError(f"unreadable answer: {error}", request=request) from None
 
 
 def _form(upload: Upload, files: contextlib.ExitStack) -> dict[str, Any]:
@@ -185,5 +189,9 @@ def _redact_record(record: logging.LogRecord) -> bool:
     return True
 
 
-for _name in ("httpx", "httpcore.http11", "httpcore.http2", "httpcore.connection", "fsspec.http"):
+_TALKATIVE = (
+    *("httpx", "httpcore.http11", "httpcore.http2", "httpcore.connection"),
+    *("fsspec", "fsspec.http"),
+)
+for _name in _TALKATIVE:
     logging.getLogger(_name).addFilter(_redact_record)

@@ -55,6 +55,7 @@ class Event(Frozen):
         source_digest: The sha256 of the URL that is sent (`intent`).
         lease: Seconds after which a silent owner counts as gone (`intent`).
         job_ids: The provider's ids (`submitted`).
+        expected_seconds: How long the provider said that it takes (`submitted`).
         results: How each generation ended (`finished`, `failed`).
         held: Names of files beside the events that hold results, or rejected ones.
         reason: Why, redacted.
@@ -76,6 +77,7 @@ class Event(Frozen):
     source_digest: str | None = None
     lease: float | None = None
     job_ids: tuple[str, ...] = ()
+    expected_seconds: float | None = None
     results: tuple[JobStatus, ...] = ()
     held: tuple[str, ...] = ()
     reason: str | None = None

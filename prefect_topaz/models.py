@@ -81,7 +81,11 @@ class Cost(Frozen):
     basis: str = ""
 
     def __str__(self) -> str:
-        """Say the best known figure, or that none is known."""
+        """Say the best known figure, or that none is known.
+
+        >>> str(Cost(estimate=Decimal("89.64"))), str(Cost())
+        ('$89.64 (estimated)', 'unknown')
+        """
         for value, word in (
             (self.charged, "charged"),
             (self.reserved, "reserved"),
@@ -213,6 +217,11 @@ class Place(Frozen):
     block: str | None = None
     options: dict[str, Any] = Field(default={}, exclude=True, repr=False)
 
+    def __getstate__(self) -> dict[Any, Any]:
+        """Pickle without the settings: a persisted result must not hold keys."""
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], "options": {}}}
+
 
 class UpscaleJob(Frozen):
     """A bought job: the record in the journal, as the steps hand it on.
@@ -229,6 +238,7 @@ class UpscaleJob(Frozen):
         submitted_at: When the provider accepted it.
         reattached: Whether it was found in the journal rather than bought by this call.
         cost: The estimate, and what the provider said at submit.
+        expected_seconds: How long the provider said that it takes; None if it did not say.
     """
 
     provider: str
@@ -241,6 +251,7 @@ class UpscaleJob(Frozen):
     submitted_at: datetime
     reattached: bool = False
     cost: Cost = Cost()
+    expected_seconds: float | None = None
 
 
 class FinishedUpscale(Frozen):

@@ -69,7 +69,9 @@ async def progress(job: UpscaleJob) -> AsyncIterator[OnLook]:
 
     async def on_look(status: JobStatus) -> None:
         nonlocal next_update
-        value = status.progress or _BY_PHASE.get(status.phase, 0.0)
+        value = status.progress
+        if value is None:  # a word that nobody documents moves nothing
+            value = _BY_PHASE.get(status.phase, shown.get(status.job_id, 0.0))
         shown[status.job_id] = 100.0 if status.is_final else min(max(value, 0.0), 100.0)
         if artifact is None or (time.monotonic() < next_update and not status.is_final):
             return

@@ -135,7 +135,9 @@ async def submit(
             max_cost=None if max_cost is None else Decimal(str(max_cost)),
             overwrite=overwrite,
         )
-        return await engine.submit(context, purchase)
+        job = await engine.submit(context, purchase)
+        # The same content may have been bought under another name: this one names its result.
+        return job.model_copy(update={"source": opened.facts})
 
 
 async def wait(

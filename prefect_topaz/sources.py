@@ -6,7 +6,8 @@ import hashlib
 import ipaddress
 import shutil
 import tempfile
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +17,7 @@ import fsspec
 
 from prefect_topaz.client import Client
 from prefect_topaz.errors import UnusableSource
-from prefect_topaz.http import PIECE, USER_AGENT
+from prefect_topaz.http import PIECE, USER_AGENT, quiet
 from prefect_topaz.media import NotAVideo, probe
 from prefect_topaz.models import MediaFacts, Source
 from prefect_topaz.places import in_thread
@@ -47,12 +48,15 @@ class OpenSource:
         assert self.path is not None
         return await client.upload(self.path)
 
-    def opened(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
         """Open it for reading, for its frames."""
         if self.path is not None:
-            return nullcontext(self.path)
+            yield self.path
+            return
         assert self.url is not None
-        return _open_url(self.url)
+        with quiet(), _open_url(self.url) as (file, _):
+            yield file
 
 
 async def open_source(source: str, dialect: Dialect, version: str | None = None) -> OpenSource:
@@ -68,25 +72,37 @@ async def open_source(source: str, dialect: Dialect, version: str | None = None)
         UnusableSource: If it is missing, unreadable, no video, or out of the provider's reach.
     """
     dialect.check_source(source)
-    scheme = urlsplit(source).scheme.lower()
+    scheme, host = _address(source)
     if scheme in ("http", "https"):
-        _check_reach(source, dialect)
+        _check_reach(source, host, dialect)
         return await in_thread(_from_url, SignedUrl(source), version)
-    if scheme and scheme != "file" and len(scheme) > 1:
+    # A drive letter is no scheme, nor is what a file's name has before a colon.
+    if scheme != "file" and "://" in source:
         raise UnusableSource(
             f"the source {redact_url(source)!r} is not readable: give an http(s) URL or the path"
             " of a local file"
         )
-    path = Path(unquote(urlsplit(source).path) if scheme == "file" else source).expanduser()
+    path = Path(unquote(urlsplit(source).path) if scheme == "file" else source)
+    with suppress(RuntimeError):  # the home of nobody: it does not exist, which is said below
+        path = path.expanduser()
     return await in_thread(_from_file, path, version)
 
 
-def _check_reach(url: str, dialect: Dialect) -> None:
-    host = urlsplit(url).hostname or ""
+def _address(source: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(source)
+    except ValueError:  # "https://[bad" looks like a URL and is none
+        return "", ""
+    return parts.scheme, parts.hostname or ""
+
+
+def _check_reach(url: str, host: str, dialect: Dialect) -> None:
     try:
         internal = not ipaddress.ip_address(host).is_global
     except ValueError:
-        internal = host == "localhost" or host.endswith(".localhost") or not host
+        # A name without a dot is resolved in its own network only.
+        name = host.rstrip(".")
+        internal = "." not in name or name.endswith((".localhost", ".local", ".internal"))
     if internal and not dialect.is_loopback:
         raise UnusableSource(
             f"{dialect.name} cannot reach {redact_url(url)!r}: its host is internal; give a URL"
@@ -111,8 +127,7 @@ def _from_file(path: Path, version: str | None) -> OpenSource:
 def _from_url(url: SignedUrl, version: str | None) -> OpenSource:
     label = str(url)
     try:
-        info = _filesystem().info(url.reveal())
-        with _open_url(url) as file:
+        with quiet(), _open_url(url) as (file, info):
             media = _probe(file, label)
             identity = _named(label, version) or _by_validators(label, info)
             if identity is None:
@@ -166,13 +181,29 @@ def _filesystem() -> Any:
     return fsspec.filesystem("http", encoded=True, client_kwargs={"headers": headers})
 
 
-def _open_url(url: SignedUrl) -> AbstractContextManager[Any]:
-    file = _filesystem().open(url.reveal(), "rb", block_size=PIECE)
-    if file.seekable():
-        return file  # type: ignore[no-any-return]  # fsspec publishes no types
+@contextmanager
+def _open_url(url: SignedUrl) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Open a URL so that it can be read at any place; gives what the server says of it, too."""
+    web, whole = _filesystem(), url.reveal()
+    info = web.info(whole)
+    if info["size"]:
+        with web.open(whole, "rb", block_size=PIECE, size=info["size"]) as file:
+            if _has_ranges(file):
+                yield file, info
+                return
     # A server without ranges can only be read from its start: a copy can be read anywhere.
-    copy = tempfile.TemporaryFile()  # noqa: SIM115  # handed to the caller, who closes it
-    with file:
-        shutil.copyfileobj(file, copy, PIECE)
-    copy.seek(0)
-    return copy
+    with tempfile.TemporaryFile() as copy:
+        with web.open(whole, "rb", block_size=0) as stream:
+            shutil.copyfileobj(stream, copy, PIECE)
+        copy.seek(0)
+        yield copy, info
+
+
+def _has_ranges(file: Any) -> bool:
+    try:
+        file.seek(file.size - 1)
+        file.read(1)
+    except ValueError:  # fsspec's word for it; what a server announces proves nothing
+        return False
+    file.seek(0)
+    return True

@@ -7,7 +7,7 @@ import email.utils
 import math
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Literal
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from prefect_topaz.wire import Call, Reply
 
 ATTEMPTS = 4
 RETRY_AFTER_CAP = 300.0  # seconds; a server cannot park a run for longer than that
+_TELLING = 8  # characters; a shorter key is a test's, and may be a part of any word
 
 Sleep = Callable[[float], Awaitable[None]]
 Now = Callable[[], datetime]
@@ -181,7 +182,7 @@ class Transport:
             if decision.action == "repeat" and patience >= 0:
                 await self.sleep(decision.delay * self.jitter())
             elif reply is not None:
-                return reply
+                return self._without_key(reply)
             elif decision.action == "unknown":
                 raise OutcomeLost(f"{where} left, but no answer came: {describe(error)}")
             elif decision.action == "repeat":
@@ -193,6 +194,13 @@ class Transport:
         if origin_of(url) not in self.origins:
             return {}
         return {"Authorization": f"Bearer {self.api_key.get_secret_value()}"}
+
+    def _without_key(self, reply: Reply) -> Reply:
+        """Drop the key from an error that quotes it, as "incorrect API key: ..." does."""
+        key = self.api_key.get_secret_value().encode()
+        if reply.ok or len(key) < _TELLING or key not in reply.body:
+            return reply
+        return replace(reply, body=reply.body.replace(key, b"<API key>"))
 
     async def _attempt(self, call: Call) -> tuple[Reply | None, httpx.RequestError | None]:
         try:

@@ -91,7 +91,12 @@ async def _set_aside(
     record = await one.journal.read(one.key)
     reason = "; ".join(mismatches)
     event = one.context.event(
-        "mismatch", attempt=record.attempt, reason=reason, held=(name,), billed="yes"
+        "mismatch",
+        attempt=record.attempt,
+        job_ids=(one.status.job_id,),
+        reason=reason,
+        held=(name,),
+        billed="yes",
     )
     await one.context.insist(one.journal, record, event)
     return errors.ResultMismatch(

@@ -8,13 +8,13 @@ from pathlib import Path
 from prefect_topaz.delivery import publish, workspace
 from prefect_topaz.download import fetch
 from prefect_topaz.engine.context import Context
-from prefect_topaz.errors import DeliveryFailed, ResultUnavailable
+from prefect_topaz.errors import ResultUnavailable
 from prefect_topaz.http import PIECE
 from prefect_topaz.journal import Journal, Record
 from prefect_topaz.places import in_thread
 from prefect_topaz.redaction import SignedUrl
 from prefect_topaz.transport import describe
-from prefect_topaz.wire import Reply, Truncated, decode_base64_field
+from prefect_topaz.wire import Reply, decode_base64_field
 
 _NAME = "result-1.mp4"
 
@@ -28,27 +28,20 @@ async def hold(context: Context, journal: Journal, record: Record, reply: Reply)
     Raises:
         ResultUnavailable: If the answer's video cannot be read; it is paid for.
     """
-    place = journal.place(record.key)
-    with workspace(place) as space:
-        file = space / _NAME
-        link = context.client.dialect.inline_result(reply)
-        try:
+    try:
+        with workspace(journal.place(record.key)) as space:
+            file = space / _NAME
+            link = context.client.dialect.inline_result(reply)
             if link is None:
                 await in_thread(_write, decode_base64_field(_pieces(reply), "b64_json"), file)
             else:
                 await _download(context, link, file)
-            await in_thread(publish, file, place, _NAME)
-        except (Truncated, ResultUnavailable, DeliveryFailed, OSError) as error:
-            reason = (
-                f"the blocking call answered, and its result could not be kept: {describe(error)}"
-            )
-            await context.insist(
-                journal, record, context.event("unknown", reason=reason, billed="yes")
-            )
-            raise ResultUnavailable(reason, work_key=record.key) from None
-        finally:
-            if reply.spooled is not None:
-                reply.spooled.unlink(missing_ok=True)
+            await in_thread(publish, file, journal.place(record.key), _NAME)
+    except Exception as error:  # noqa: BLE001  # it is paid for, whatever went wrong
+        reason = f"the blocking call answered, and its result could not be kept: {describe(error)}"
+        event = context.event("unknown", attempt=record.attempt, reason=reason, billed="yes")
+        await context.insist(journal, record, event)
+        raise ResultUnavailable(reason, work_key=record.key) from None
     return (_NAME,)
 
 

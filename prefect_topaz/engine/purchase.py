@@ -134,10 +134,16 @@ async def _buy(
             return await _unknown(context, journal, intended, str(error))
         except errors.ProviderUnavailable as error:
             return await _refused(context, journal, intended, error)
+        except Exception as error:  # noqa: BLE001  # a full disk, say: the request may have left
+            return await _unknown(context, journal, intended, f"interrupted by {describe(error)}")
         except BaseException as error:
             await _unknown(context, journal, intended, f"interrupted by {describe(error)}")
             raise
-        return await _conclude(context, journal, intended, order, reply)
+        try:
+            return await _conclude(context, journal, intended, order, reply)
+        finally:
+            if reply.spooled is not None:
+                reply.spooled.unlink(missing_ok=True)
 
     bought = await _uninterrupted(post())
     return bought if bought.state != "unknown" else await adopt(context, journal, bought)
@@ -157,7 +163,10 @@ async def _conclude(
     context: Context, journal: Journal, record: Record, order: Order, reply: Reply
 ) -> Record:
     """Write down what the answer to the POST says, before anything else is done."""
-    verdict = context.client.dialect.read_submit(order, reply)
+    try:
+        verdict = context.client.dialect.read_submit(order, reply)
+    except Exception as error:  # noqa: BLE001  # a dialect that stumbles must not lose a purchase
+        verdict = Unclear(f"the answer could not be read ({describe(error)})")
     estimate = record.last.cost or Cost()
     if isinstance(verdict, Refused):
         return await _refused(context, journal, record, verdict.error)
@@ -166,7 +175,13 @@ async def _conclude(
     held = await hold(context, journal, record, reply) if order.blocking else ()
     cost = _with_reservation(estimate, verdict)
     submitted = context.event(
-        "submitted", attempt=record.attempt, job_ids=verdict.job_ids, held=held, cost=cost
+        "submitted",
+        attempt=record.attempt,
+        job_ids=verdict.job_ids,
+        expected_seconds=verdict.expected_seconds,
+        held=held,
+        cost=cost,
+        reason="the provider answered for an earlier, equal request" if verdict.replayed else None,
     )
     context.log(f"bought: {order.provider} job {', '.join(verdict.job_ids) or 'answered at once'}")
     return await context.insist(journal, record, submitted)
@@ -184,14 +199,19 @@ async def _refused(
     context: Context, journal: Journal, record: Record, error: errors.TopazError
 ) -> Record:
     event = context.event("refused", attempt=record.attempt, reason=error.message)
-    await context.insist(journal, record, event)
+    await context.insist(journal, record, event, still=_is_open)
     error.work_key = record.key
     raise error
 
 
 async def _unknown(context: Context, journal: Journal, record: Record, reason: str) -> Record:
     event = context.event("unknown", attempt=record.attempt, reason=reason, billed="maybe")
-    return await context.insist(journal, record, event)
+    return await context.insist(journal, record, event, still=_is_open)
+
+
+def _is_open(record: Record) -> bool:
+    """Tell whether nobody has found the job meanwhile: a slow owner must not undo that."""
+    return record.state in ("intended", "unknown")
 
 
 def _check_cost(cost: Cost, cap: Decimal | None) -> None:

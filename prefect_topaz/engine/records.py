@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prefect_topaz import errors
-from prefect_topaz.journal import Record
+from prefect_topaz.journal import Event, Record
 from prefect_topaz.models import Cost, Place, UpscaleJob
 
 
@@ -41,17 +41,26 @@ def job_of(
         submitted_at=submitted.at,
         reattached=reattached,
         cost=submitted.cost or Cost(),
+        expected_seconds=submitted.expected_seconds,
     )
 
 
-def failure(record: Record) -> errors.TopazError:
-    """Make the error of a job that ended without a result and may have been charged."""
-    event = record.last
+def failure(record: Record, event: Event | None = None) -> errors.TopazError:
+    """Make the error of a job that ended without a result.
+
+    Args:
+        record: The record of the job.
+        event: How it ended; None for the record's last event.
+    """
+    event = event or record.last
     kind = errors.JobCancelled if event.kind == "cancelled" else errors.JobFailed
+    step = "to buy this work again on purpose, run with a higher `again`"
+    if event.billed == "no":
+        step = "nothing was charged: run again to order it anew"
+    ids = ", ".join(one.job_id for one in event.results) or ids_of(record)
     return kind(
-        f"job {ids_of(record)} {event.kind}: {event.reason}; to buy this work again on purpose, run"
-        " with a higher `again`",
-        job_id=ids_of(record),
+        f"job {ids} {event.kind}: {event.reason}; {step}",
+        job_id=ids,
         work_key=record.key,
         billed=event.billed,
     )

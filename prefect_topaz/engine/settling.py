@@ -130,13 +130,14 @@ async def _settle(this: _Round, record: Record) -> SettleItem | list[StoredVideo
     context, journal = this.context, this.journal
     if this.rulings.of(record.key) is not None:
         ruled = _ruled(context, record, this.rulings)
-        record = await context.insist(journal, record, ruled)
+        # A run may have found the job since the record was read: a ruling must not undo that.
+        record = await context.insist(journal, record, ruled, still=_is_undecided)
     if record.state == "intended":
         if not outlived(context, record):
             return _item(record, "running", "a run is buying it at this moment")
         reason = f"{record.last.by} wrote an intent and nothing after it"
         gone = context.event("unknown", attempt=record.attempt, reason=reason, billed="maybe")
-        record = await context.insist(journal, record, gone)
+        record = await context.insist(journal, record, gone, still=_is_intended)
     if record.state == "unknown":
         record = await adopt(context, journal, record)
     if record.state in ("refused", "failed"):
@@ -153,6 +154,14 @@ async def _settle(this: _Round, record: Record) -> SettleItem | list[StoredVideo
     else:
         return _item(record, "running", f"job {ids_of(record)} runs on", billed="yes")
     return await store(context, done, verify=this.verify)
+
+
+def _is_undecided(record: Record) -> bool:
+    return record.state == "unknown"
+
+
+def _is_intended(record: Record) -> bool:
+    return record.state == "intended"
 
 
 def _ruled(context: Context, record: Record, rulings: Rulings) -> Event:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 from prefect_topaz import errors
 from prefect_topaz.delivery import (
     check_free,
@@ -12,16 +9,15 @@ from prefect_topaz.delivery import (
     publish_bytes,
     read_receipt,
     remove,
-    retrieve,
     still_there,
     target_names,
     workspace,
 )
-from prefect_topaz.download import Fetched, fetch
+from prefect_topaz.download import Fetched
 from prefect_topaz.engine.checking import Delivery, make_preview
 from prefect_topaz.engine.checking import verify as verify_result
 from prefect_topaz.engine.context import Context
-from prefect_topaz.http import PIECE
+from prefect_topaz.engine.fetching import copied, digest, obtain
 from prefect_topaz.journal import Journal, Record
 from prefect_topaz.models import (
     Cost,
@@ -32,7 +28,6 @@ from prefect_topaz.models import (
     Verify,
 )
 from prefect_topaz.places import in_thread, url_of
-from prefect_topaz.redaction import SignedUrl
 from prefect_topaz.sources import OpenSource
 from prefect_topaz.transport import describe
 
@@ -67,24 +62,34 @@ async def store(
     record = await journal.read(job.work_key)
     succeeded = [one for one in finished.results if one.phase == "succeeded"]
     place = destination or job.destination
-    label = (job.source.name, job.order.label, job.order.generations)
-    folder, names = await in_thread(target_names, place, *label)
-    videos = []
+    count = max(job.order.generations, len(succeeded))
+    folder, names = await in_thread(target_names, place, job.source.name, job.order.label, count)
+    videos: list[StoredVideo] = []
+    problems: list[errors.Bought] = []
     for status, name in zip(succeeded, names, strict=False):
         delivery = Delivery(
             context, finished, status, journal, record, folder, name, verify, overwrite, source
         )
         try:
             videos.append(await _deliver(delivery))
+        except errors.Bought as error:
+            # The other generations are paid for as well, and their links expire.
+            problems.append(error)
         except OSError as error:
-            raise errors.DeliveryFailed(
-                f"the result of job {status.job_id} cannot be written ({describe(error)}): make"
-                " room and run again, which buys nothing",
-                job_id=status.job_id,
-                work_key=job.work_key,
-            ) from None
+            problems.append(_no_room(delivery, error))
+    if problems:
+        raise problems[0]
     await _write_down(context, journal, record, videos)
     return videos
+
+
+def _no_room(one: Delivery, error: OSError) -> errors.DeliveryFailed:
+    return errors.DeliveryFailed(
+        f"the result of job {one.status.job_id} cannot be written ({describe(error)}): make room"
+        " and run again, which buys nothing",
+        job_id=one.status.job_id,
+        work_key=one.key,
+    )
 
 
 async def _write_down(
@@ -116,9 +121,9 @@ async def _deliver(one: Delivery) -> StoredVideo:
             raise errors.DeliveryFailed(error.message, work_key=one.key) from None
     with workspace(one.journal.place(one.key)) as space:
         file = space / "result.mp4"
-        if known is not None and await in_thread(_copied, one, known, file):
-            return await _publish(one, await in_thread(_hash, file), copied=known)
-        return await _publish(one, await _obtain(one, file))
+        if known is not None and await in_thread(copied, one, known, file):
+            return await _publish(one, await in_thread(digest, file), cached=True)
+        return await _publish(one, await obtain(one, file))
 
 
 def _known(record: Record, job_id: str) -> StoredVideo | None:
@@ -141,77 +146,7 @@ def _there(one: Delivery, known: StoredVideo | None) -> StoredVideo | None:
     return StoredVideo.model_validate(receipt.model_dump())
 
 
-def _copied(one: Delivery, known: StoredVideo, file: Path) -> bool:
-    """Copy a result that lies at another place of the same store; False if it cannot be."""
-    try:
-        one.folder.fs.get_file(one.folder.fs._strip_protocol(known.url), str(file))  # noqa: SLF001  # fsspec's own hook for that
-    except Exception:  # noqa: BLE001  # whatever is wrong there, the provider is asked instead
-        return False
-    return _hash(file).sha256 == known.sha256
-
-
-def _hash(file: Path) -> Fetched:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while piece := opened.read(PIECE):
-            digest.update(piece)
-    return Fetched(file, file.stat().st_size, digest.hexdigest())
-
-
-async def _obtain(one: Delivery, file: Path) -> Fetched:
-    """Get the file: from beside the journal if it is held there, else from the provider."""
-    submitted, rejected = one.record.latest("submitted"), one.record.latest("mismatch")
-    if submitted and submitted.held:
-        # Gone only if it was published before, and the published file was deleted since.
-        return await _take(one, submitted.held[0], file)
-    client = one.context.client
-
-    async def refresh() -> SignedUrl:
-        return await _link(one)
-
-    try:
-        link = await _link(one)
-        keys, sleep = client.result_headers, client.sleep
-        return await fetch(link, file, refresh=refresh, headers_for=keys, sleep=sleep)
-    except errors.ResultUnavailable as error:
-        if rejected and f"rejected-{one.name}" in rejected.held:
-            return await _take(one, rejected.held[0], file)
-        error.job_id, error.work_key = one.status.job_id, one.key
-        raise
-
-
-async def _take(one: Delivery, name: str, file: Path) -> Fetched:
-    try:
-        await in_thread(retrieve, one.journal.place(one.key), name, file)
-    except FileNotFoundError:
-        raise errors.ResultUnavailable(
-            f"the result was published once and deleted since, and {one.finished.job.provider} gave"
-            " no job id to fetch it again by; to buy this work again on purpose, run with a higher"
-            " `again`",
-            work_key=one.key,
-        ) from None
-    return await in_thread(_hash, file)
-
-
-async def _link(one: Delivery) -> SignedUrl:
-    """Read the status for a link: signed links are kept nowhere."""
-    try:
-        status = await one.context.client.status(one.status.job_id)
-    except errors.TopazError as error:
-        raise errors.ResultUnavailable(
-            f"the link to the result of job {one.status.job_id} cannot be read ({error.message}):"
-            " run again while the provider keeps it, which buys nothing"
-        ) from None
-    if not status.results:
-        raise errors.ResultUnavailable(
-            f"job {one.status.job_id} has no result any more (status {status.word!r})"
-        )
-    return status.results[0]
-
-
-async def _publish(
-    one: Delivery, fetched: Fetched, copied: StoredVideo | None = None
-) -> StoredVideo:
+async def _publish(one: Delivery, fetched: Fetched, *, cached: bool = False) -> StoredVideo:
     """Verify the file and give it its name: preview, receipt, and the video last."""
     facts, warnings = await verify_result(one, fetched)
     job = one.finished.job
@@ -245,7 +180,7 @@ async def _publish(
         f"stored {receipt.url}: {receipt.width}x{receipt.height}, {receipt.bytes} bytes"
     )
     video = StoredVideo.model_validate(receipt.model_dump())
-    return video.model_copy(update={"cached": copied is not None})
+    return video.model_copy(update={"cached": cached})
 
 
 async def _cost(one: Delivery) -> Cost:
@@ -261,7 +196,8 @@ async def _cost(one: Delivery) -> Cost:
         return cost
     known = {"charged": found.charged, "reserved": found.reserved}
     return cost.model_copy(
-        update={"unit": found.unit, **{name: value for name, value in known.items() if value}}
+        update={"unit": found.unit}
+        | {name: value for name, value in known.items() if value is not None}
     )
 
 

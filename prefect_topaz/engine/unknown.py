@@ -36,7 +36,7 @@ async def adopt(context: Context, journal: Journal, record: Record) -> Record:
         except TopazError as error:
             reason = f"the provider's listing gave no answer ({error.message})"
             raise _undecided(record, reason) from None
-        claimed = await _claimed(journal, record.key)
+        claimed = await _claimed(journal, record)
         free = [one for one in listed if _in_window(record, one) and one.job_id not in claimed]
         proven = [one.job_id for one in free if one.exact]
         if len(proven) == intent.order.generations:
@@ -57,10 +57,12 @@ def _in_window(record: Record, one: Candidate) -> bool:
     return first <= one.created_at <= (record.last.at + _WINDOW).timestamp()
 
 
-async def _claimed(journal: Journal, key: str) -> set[str]:
-    claimed: set[str] = set()
+async def _claimed(journal: Journal, record: Record) -> set[str]:
+    """List the jobs of other records, and of this one's earlier purchases."""
+    earlier = (event for event in record.events if event.attempt < record.attempt)
+    claimed = {job_id for event in earlier for job_id in event.job_ids}
     for other in await journal.keys():
-        if other != key:
+        if other != record.key:
             events = (await journal.read(other)).events
             claimed |= {job_id for event in events for job_id in event.job_ids}
     return claimed
@@ -91,4 +93,5 @@ def _undecided(record: Record, reason: str) -> OutcomeUnknown:
         f" settle_upscales(destination, upscaler, adopt={{'{key}': '<job id>'}}) if it is there,"
         f" buy_again=['{key}'] or give_up=['{key}'] if not",
         work_key=key,
+        billed="yes" if record.last.billed == "yes" else None,
     )

@@ -9,7 +9,7 @@ from typing import Final
 from prefect_topaz import errors
 from prefect_topaz.engine.context import Context
 from prefect_topaz.engine.records import failure
-from prefect_topaz.journal import Journal
+from prefect_topaz.journal import Journal, Record
 from prefect_topaz.models import CancelOutcome, FinishedUpscale, JobStatus, UpscaleJob
 from prefect_topaz.pace import looks
 from prefect_topaz.transport import read_retry_after
@@ -17,6 +17,8 @@ from prefect_topaz.transport import read_retry_after
 DEADLINE: Final = 6 * 3600.0  # seconds
 _GRACE: Final = 120.0  # seconds after the submit in which a job may not be listed yet
 _MISSES: Final = 4  # looks in a row by which a job is not known
+# How the one generation of the blocking endpoint ended, which has no id to ask for.
+_ANSWERED: Final = JobStatus(job_id="", phase="succeeded", word="answered at once", billed="yes")
 
 OnLook = Callable[[JobStatus], Awaitable[None]]
 
@@ -36,7 +38,6 @@ async def wait(
     job: UpscaleJob,
     *,
     deadline: float = DEADLINE,
-    expected: float | None = None,
     pace: float | None = None,
     on_look: OnLook | None = None,
 ) -> FinishedUpscale:
@@ -46,8 +47,8 @@ async def wait(
         context: Who waits.
         job: The job.
         deadline: Seconds to wait at most, from now.
-        expected: Seconds that the job takes from submit to end, if anybody knows.
-        pace: Seconds between looks to begin with; None for what the provider advises.
+        pace: Seconds between looks to begin with; None for what the provider advises, after a
+            first look at a fraction of the time that it said the job takes.
         on_look: Told of every status that was read.
 
     Raises:
@@ -64,12 +65,12 @@ async def wait(
     if (finished := record.latest("finished")) is not None:
         return FinishedUpscale(job=job, results=finished.results, finished_at=finished.at)
     if not job.job_ids:
-        there = JobStatus(job_id="", phase="succeeded", word="answered at once", billed="yes")
-        return await _finish(context, journal, job, (there,))
+        return await _finish(context, journal, job, (_ANSWERED,))
     start, watch = context.monotonic(), _Watch()
     waited = (context.client.now() - job.submitted_at).total_seconds()
-    first_pace = context.client.dialect.poll_seconds if pace is None else pace
-    for delay in looks(first_pace, expected=expected, waited=max(waited, 0.0)):
+    advised = context.client.dialect.poll_seconds
+    expected = job.expected_seconds if pace is None else None
+    for delay in looks(pace or advised, expected=expected, waited=max(waited, 0.0)):
         left = start + deadline - context.monotonic()
         if left <= 0:
             raise _still_running(job, watch, deadline)
@@ -90,12 +91,14 @@ async def look(context: Context, job: UpscaleJob) -> FinishedUpscale | None:
     Raises:
         TopazError: As `wait` does.
     """
-    watch = _Watch()
+    watch, journal = _Watch(), context.journal(job.journal)
+    if not job.job_ids:
+        return await _finish(context, journal, job, (_ANSWERED,))
     await _look_at_all(context, job, watch, None)
     if not all(job_id in watch.seen and watch.seen[job_id].is_final for job_id in job.job_ids):
         return None
     results = tuple(watch.seen[job_id] for job_id in job.job_ids)
-    return await _finish(context, context.journal(job.journal), job, results)
+    return await _finish(context, journal, job, results)
 
 
 async def _look_at_all(
@@ -186,7 +189,7 @@ async def _finish(
     record = await journal.read(job.work_key)
     if any(one.phase == "succeeded" for one in results):
         event = context.event("finished", attempt=record.attempt, results=results)
-        await context.insist(journal, record, event)
+        await context.insist(journal, record, event, still=_awaits(job))
         return FinishedUpscale(job=job, results=results, finished_at=event.at)
     cancelled = all(one.phase == "cancelled" for one in results)
     reasons = {f"{one.error or one.word} {f'({one.code})' if one.code else ''}" for one in results}
@@ -195,9 +198,35 @@ async def _finish(
         attempt=record.attempt,
         results=results,
         reason="; ".join(sorted(reasons)).strip(),
-        billed="no" if all(one.billed == "no" for one in results) else "maybe",
+        billed=_billed(results),
     )
-    raise failure(await context.insist(journal, record, event))
+    raise failure(await context.insist(journal, record, event, still=_awaits(job)), event)
+
+
+def _awaits(job: UpscaleJob) -> Callable[[Record], bool]:
+    """Tell whether a record still waits for this very job.
+
+    Many runs may wait for one job. After a failure that cost nothing the first of them may have
+    bought anew, and the others must not write that new purchase off as failed.
+    """
+
+    def awaits(record: Record) -> bool:
+        submitted = record.latest("submitted")
+        return (
+            record.state in ("submitted", "unknown")
+            and submitted is not None
+            and submitted.attempt == record.attempt
+            and set(submitted.job_ids) == set(job.job_ids)
+        )
+
+    return awaits
+
+
+def _billed(results: tuple[JobStatus, ...]) -> errors.Billed:
+    kinds = {one.billed for one in results}
+    if "yes" in kinds:
+        return "yes"
+    return "no" if kinds == {"no"} else "maybe"
 
 
 async def cancel(context: Context, job: UpscaleJob) -> CancelOutcome:
@@ -212,11 +241,11 @@ async def cancel(context: Context, job: UpscaleJob) -> CancelOutcome:
         return CancelOutcome(outcome="already_finished", job_id="", reply=reply)
     journal = context.journal(job.journal)
     record = await journal.read(job.work_key)
-    if all(one.outcome == "cancelled" for one in outcomes) and record.state == "submitted":
+    if all(one.outcome == "cancelled" for one in outcomes):
         event = context.event(
             "cancelled", attempt=record.attempt, billed="maybe", reason="cancelled on request"
         )
-        await context.insist(journal, record, event)
+        await context.insist(journal, record, event, still=_awaits(job))
     if len(outcomes) == 1:
         return outcomes[0]
     kinds = {one.outcome for one in outcomes}

@@ -199,9 +199,7 @@ class OxenOptions(Frozen):
                 _refuse("target_fps", self.target_fps, f"none: {self.model} takes no frame rate")
             if not model.frame_rates.allows(self.target_fps):
                 _refuse("target_fps", self.target_fps, str(model.frame_rates))
-            # 30 and 30.0 are one order, so they must be one work key.
-            whole = float(self.target_fps).is_integer()
-            options["target_fps"] = int(self.target_fps) if whole else self.target_fps
+            options["target_fps"] = _plain(self.target_fps)
         if self.interpolate_frames is not None:
             if not model.interpolation:
                 _refuse("interpolate_frames", self.interpolate_frames, "none for this model")
@@ -216,7 +214,12 @@ class OxenOptions(Frozen):
                 _refuse("model_params", name, f"{allowed} with {self.model}")
             if not rule.allows(value):
                 _refuse(f"model_params[{name!r}]", value, str(rule))
-        return dict(self.model_params)
+        return {name: _plain(value) for name, value in self.model_params.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Write 30.0 as 30: they are one order, so they must be one work key."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _refuse(name: str, value: Any, allowed: str) -> NoReturn:

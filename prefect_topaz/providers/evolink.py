@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from prefect_topaz import errors
 from prefect_topaz.models import Cost, JobStatus, MediaFacts, Order, Phase
-from prefect_topaz.providers._base import Candidate, Dialect, check_base_url, reject_reason
+from prefect_topaz.providers._base import Candidate, Dialect, check_base_url
 from prefect_topaz.providers._evolink_options import EvoLinkOptions, check_factor
 from prefect_topaz.providers._reading import amount, links, number
 from prefect_topaz.redaction import SignedUrl, redact
@@ -30,8 +30,14 @@ _PHASES: dict[str, Phase] = {
     "failed": "failed",
     "cancelled": "cancelled",  # not in the task's own page, but in callbacks and clients [E8]
 }
-# Codes that EvoLink's own client takes as verified refusals before any charge [E8].
+# Codes that prove a refusal before any charge: those documented for the create call [seed][E1], and
+# those that EvoLink's own client takes as verified [E8]. A bare 400, 404 or 422 proves nothing.
 _REFUSALS: dict[str, type[errors.ProviderRefused]] = {
+    "invalid_parameter": errors.RejectedParameters,
+    "invalid_request": errors.RejectedParameters,
+    "missing_required_params": errors.RejectedParameters,
+    "missing_video_urls": errors.RejectedParameters,
+    "video_probe_failed": errors.RejectedParameters,
     "insufficient_quota": errors.InsufficientCredits,
     "insufficient_user_quota": errors.InsufficientCredits,
     "quota_not_enough": errors.InsufficientCredits,
@@ -43,11 +49,12 @@ _REFUSALS: dict[str, type[errors.ProviderRefused]] = {
     "unauthorized": errors.Unauthorized,
     "key_disabled": errors.Unauthorized,
     "key_expired": errors.Unauthorized,
-    "key_model_not_allowed": errors.AccessDenied,
     "model_access_denied": errors.AccessDenied,
-    "ip_restricted": errors.AccessDenied,
+    "key_model_not_allowed": errors.AccessDenied,
     "user_disabled": errors.AccessDenied,
+    "rate_limit_exceeded": errors.RateLimited,
 }
+_REFUSING_STATUSES = (401, 402, 403, 413, 429)
 # A task may exist behind these, whatever status they come with [E8].
 _UNCLEAR_CODES = ("idempotency_conflict", "paid_outcome_unknown")
 
@@ -116,8 +123,8 @@ class Provider(Dialect):
                 replayed=reply.headers.get("idempotency-replayed", "").lower() == "true",
             )
         code, message = self.error_of(reply)
-        refused = self.kind_of_code(code) or reject_reason(reply.status)
-        if refused and not reply.ok and code not in _UNCLEAR_CODES:
+        proven = self.kind_of_code(code) or reply.status in _REFUSING_STATUSES
+        if proven and not reply.ok and code.lower() not in _UNCLEAR_CODES:
             return Refused(self.read_error(reply))
         return Unclear(f"evolink answered {reply.status} {code}: {message}")
 
@@ -176,14 +183,14 @@ class Provider(Dialect):
         body = reply.object()
         error = body.get("error")
         if isinstance(error, dict):
-            return str(error.get("code") or ""), redact(str(error.get("message") or ""))
+            return _said(error.get("code")), _said(error.get("message"))
         if "msg" in body:
-            return str(body.get("code") or ""), redact(str(body["msg"]))
+            return _said(body.get("code")), _said(body["msg"])
         return super().error_of(reply)
 
     def kind_of_code(self, code: str) -> type[errors.ProviderRefused] | None:
         """Tell a refusal before any charge by its code."""
-        return _REFUSALS.get(code)
+        return _REFUSALS.get(code.lower())  # both cases occur [E8]
 
     def check_source(self, url_or_path: str) -> None:
         """Take `.mp4` only [seed]."""
@@ -213,7 +220,13 @@ class Provider(Dialect):
         raise self.read_error(reply)
 
 
+def _said(value: Any) -> str:
+    return redact(str(value)) if value else ""
+
+
 def _path(url_or_path: str) -> str:
+    if "://" not in url_or_path:
+        return url_or_path  # whose name may hold "?" or "#"
     try:
         return urlsplit(url_or_path).path
     except ValueError:  # "https://[bad" looks like a URL and is none
@@ -257,8 +270,8 @@ def _job_status(job_id: str, body: Mapping[str, Any]) -> JobStatus:
         word=word,
         progress=number(body.get("progress")),
         results=_links(body),
-        error=redact(str(error["message"])) if error.get("message") else None,
-        code=str(error["code"]) if error.get("code") else None,
+        error=_said(error.get("message")) or None,
+        code=_said(error.get("code")) or None,
         billed=billed,
         cost=_cost(body),
     )

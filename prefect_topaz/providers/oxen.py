@@ -29,7 +29,8 @@ _PHASES: dict[str, Phase] = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
-# Dollars per second of output [seed]; 2k and 4k are billed at the high-resolution rate.
+# Dollars per second [seed], of output as Oxen.ai's video models are priced in general [O2]; 2k and
+# 4k are billed at the high-resolution rate.
 _RATES = {"1080p": Decimal("0.0374"), "2k": Decimal("0.1494"), "4k": Decimal("0.1494")}
 _RATES_DATE = "2026-05-12"
 # The blocking endpoint takes "typically 5-15 minutes" [O4]; its limit is not documented.
@@ -171,12 +172,12 @@ class Provider(Dialect):
         """Read both documented shapes, and the bare strings seen in the wild [O2][OX1]."""
         body = reply.object()
         error = body.get("error")
-        code = _text(body, "status_message")
+        code = redact(_text(body, "status_message"))
         if isinstance(error, str):
             return code, redact(error)
         for name in ("detail", "message", "title"):
             if text := _text(error, name):
-                return _text(error, "type") or code, redact(text)
+                return redact(_text(error, "type")) or code, redact(text)
         text = _text(body, "error_message") or code
         return code, redact(text) if text else super().error_of(reply)[1]
 

@@ -61,7 +61,9 @@ def created(job: Job) -> dict[str, Any]:
     Args:
         job: The new task.
     """
-    info = {"estimated_time": 600, "video_duration": math.ceil(job.input_seconds)}  # [seed]
+    seconds = math.ceil(job.input_seconds)
+    # [seed] names the fields; a video takes about its own length here.
+    info = {"estimated_time": seconds, "video_duration": seconds}
     return {**_head(job), "task_info": {"can_cancel": True, **info}, "usage": _usage(job)}
 
 

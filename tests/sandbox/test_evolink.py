@@ -48,7 +48,7 @@ def test_create_answers_a_pending_task_with_reserved_credits(api):
         "progress": 0,
         "status": "pending",
         "type": "video",
-        "task_info": {"can_cancel": True, "estimated_time": 600, "video_duration": 1},
+        "task_info": {"can_cancel": True, "estimated_time": 1, "video_duration": 1},
         "usage": {
             "billing_rule": "per_second",
             "credits_reserved": 1.87,

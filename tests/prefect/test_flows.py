@@ -1,0 +1,253 @@
+"""`upscale_video` in both colours: what callers get, and what Prefect records."""
+
+from __future__ import annotations
+
+import contextvars
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.exceptions import ParameterTypeError
+
+from prefect_topaz import (
+    EvoLinkUpscaler,
+    OxenUpscaler,
+    StoredVideo,
+    TopazError,
+    aupscale_video,
+    upscale_video,
+)
+from prefect_topaz.engine.purchase import JOURNAL
+from prefect_topaz.errors import CostRefused, InvalidRequest, UnusableDestination, UnusableSource
+from prefect_topaz.sandbox import make_clip
+from tests.prefect.support import FAST
+
+
+def source_for(upscaler: Any, sandbox: Any, clip: Path) -> str:
+    """Oxen.ai reads URLs only; EvoLink takes uploads."""
+    return sandbox.host(clip) if isinstance(upscaler, OxenUpscaler) else str(clip)
+
+
+@pytest.fixture(params=["oxen", "evolink"])
+def upscaler(request: pytest.FixtureRequest) -> OxenUpscaler | EvoLinkUpscaler:
+    return request.getfixturevalue(request.param)
+
+
+def assert_whole(video: StoredVideo, upscaler: Any) -> None:
+    assert isinstance(video, StoredVideo)
+    size = (1920, 1080) if isinstance(upscaler, OxenUpscaler) else (128, 72)
+    assert (video.width, video.height) == size
+    assert Path(video.url).stat().st_size == video.bytes
+    receipt = json.loads(Path(video.receipt_url).read_text())
+    assert (receipt["url"], receipt["sha256"]) == (video.url, video.sha256)
+    assert Path(video.preview_url or "").read_bytes().startswith(b"\xff\xd8")
+    assert (video.has_audio, video.warnings, video.others) == (True, (), ())
+
+
+def test_a_second_sync_run_ends_as_cached_and_buys_nothing(
+    upscaler, sandbox, clip, tmp_path, api
+) -> None:
+    source = source_for(upscaler, sandbox, clip)
+    first = upscale_video(source, f"{tmp_path}/", upscaler, **FAST)
+    assert_whole(first, upscaler)
+    assert not first.cached
+    state = upscale_video(source, f"{tmp_path}/", upscaler, **FAST, return_state=True)
+    recorded = api.run(state.state_details.flow_run_id)
+    assert (recorded["state_type"], recorded["state_name"]) == ("COMPLETED", "Cached")
+    # A direct caller gets the video and not Prefect's state.
+    second = upscale_video(source, f"{tmp_path}/", upscaler, **FAST)
+    assert second == state.result() == first.model_copy(update={"cached": True})
+    (purchase,) = sandbox.purchases()
+    assert purchase.job_id == first.job_id
+
+
+async def test_a_second_async_run_ends_as_cached_and_buys_nothing(
+    upscaler, sandbox, clip, tmp_path, api
+) -> None:
+    source = source_for(upscaler, sandbox, clip)
+    first = await aupscale_video(source, tmp_path, upscaler, **FAST)
+    assert_whole(first, upscaler)
+    state = await aupscale_video(source, tmp_path, upscaler, **FAST, return_state=True)
+    assert api.run(state.state_details.flow_run_id)["state_name"] == "Cached"
+    second = await aupscale_video(source, tmp_path, upscaler, **FAST)
+    assert second == await state.aresult() == first.model_copy(update={"cached": True})
+    assert len(sandbox.purchases()) == 1
+
+
+def test_both_colours_share_the_journal(oxen, sandbox, clip, tmp_path) -> None:
+    import asyncio
+
+    source = sandbox.host(clip)
+    first = upscale_video(source, f"{tmp_path}/", oxen, **FAST)
+    second = asyncio.run(aupscale_video(source, f"{tmp_path}/", oxen, **FAST))
+    assert second.cached
+    assert second.job_id == first.job_id
+    assert len(sandbox.purchases()) == 1
+
+
+def test_a_file_name_is_taken_as_one(evolink, clip, tmp_path) -> None:
+    video = upscale_video(clip, tmp_path / "new" / "mine.mp4", evolink, **FAST)
+    assert video.url == str(tmp_path / "new" / "mine.mp4")
+    assert (tmp_path / "new" / JOURNAL).is_dir()
+
+
+def test_a_relative_destination_means_this_folder(evolink, clip, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    video = upscale_video(str(clip), "out/", evolink, **FAST)
+    assert video.url == str(tmp_path / "out" / "clip-2x.mp4")
+
+
+def test_a_deleted_result_is_fetched_again_and_not_bought_again(
+    oxen, sandbox, clip, tmp_path
+) -> None:
+    source = sandbox.host(clip)
+    first = upscale_video(source, f"{tmp_path}/", oxen, **FAST)
+    Path(first.url).unlink()
+    state = upscale_video(source, f"{tmp_path}/", oxen, **FAST, return_state=True)
+    again = state.result()
+    assert (state.name, again.cached) == ("Completed", False)
+    assert again.sha256 == first.sha256
+    assert Path(again.url).is_file()
+    assert len(sandbox.purchases()) == 1
+
+
+def test_a_changed_source_is_bought_under_the_same_url(oxen, sandbox, clip, tmp_path) -> None:
+    source = sandbox.host(clip, "same.mp4")
+    upscale_video(source, f"{tmp_path}/", oxen, **FAST)
+    other = make_clip(tmp_path / "other.mp4", seconds=0.5, size=(96, 54))
+    assert sandbox.host(other, "same.mp4") == source
+    with pytest.raises(UnusableDestination, match="overwrite"):
+        upscale_video(source, f"{tmp_path}/", oxen, **FAST)
+    assert len(sandbox.purchases()) == 1
+    upscale_video(source, f"{tmp_path}/", oxen, **FAST, overwrite=True)
+    assert len(sandbox.purchases()) == 2
+
+
+def test_again_buys_the_same_work_once_more(oxen, sandbox, clip, tmp_path) -> None:
+    source = sandbox.host(clip)
+    for number, folder in enumerate("abba"):
+        upscale_video(source, f"{tmp_path / folder}/", oxen, **FAST, again="ab".index(folder))
+        assert len(sandbox.purchases()) == min(number + 1, 2)
+
+
+def test_one_journal_serves_many_destinations(oxen, sandbox, clip, tmp_path) -> None:
+    source, journal = sandbox.host(clip), tmp_path / "journal"
+    first = upscale_video(source, f"{tmp_path}/a/", oxen, **FAST, journal=journal)
+    second = upscale_video(source, f"{tmp_path}/b/", oxen, **FAST, journal=journal)
+    assert (second.sha256, len(sandbox.purchases())) == (first.sha256, 1)
+    assert Path(second.url).parent.name == "b"
+
+
+def test_generations_beyond_the_first_are_in_others(oxen, sandbox, clip, tmp_path, api) -> None:
+    twice = oxen.model_copy(update={"num_generations": 2})
+    state = upscale_video(sandbox.host(clip), f"{tmp_path}/", twice, **FAST, return_state=True)
+    video = state.result()
+    assert [Path(one.url).name for one in (video, *video.others)] == [
+        "clip-1080p.mp4",
+        "clip-1080p-2.mp4",
+    ]
+    assert {one.job_id for one in sandbox.purchases()} == {video.job_id, video.others[0].job_id}
+    assert len(api.artifacts(state.state_details.flow_run_id, "markdown")) == 4
+
+
+def test_sync_flows_run_side_by_side_in_threads(oxen, sandbox, clip, tmp_path) -> None:
+    """They share one loop and one client, and each buys its own work once."""
+    sources = [
+        sandbox.host(make_clip(tmp_path / f"{n}.mp4", seconds=0.5, size=(64 + 16 * n, 36 + 9 * n)))
+        for n in (0, 2, 4)
+    ]
+    names = [sandbox.host(tmp_path / f"{n}.mp4", f"clip-{n}.mp4") for n in (0, 2, 4)]
+    assert len(set(names)) == len(sources)
+
+    def run(source: str) -> StoredVideo:
+        return upscale_video(source, f"{tmp_path}/out/", oxen, **FAST)
+
+    with ThreadPoolExecutor(6) as pool:
+        # Each work twice at the same time: one of both buys, the other waits for it.
+        futures = [
+            pool.submit(contextvars.copy_context().run, run, name) for name in (*names, *names)
+        ]
+        videos = [future.result() for future in futures]
+    assert len({video.sha256 for video in videos}) == 3
+    assert len(sandbox.purchases()) == 3
+
+
+def test_a_flow_of_the_users_own_calls_ours_as_a_child(oxen, sandbox, clip, tmp_path, api) -> None:
+    @flow
+    def pipeline() -> int:
+        return upscale_video(sandbox.host(clip), f"{tmp_path}/", oxen, **FAST).width
+
+    state = pipeline(return_state=True)
+    assert state.result() == 1920
+    parent = str(state.state_details.flow_run_id)
+    (child,) = api.post("task_runs/filter", flow_runs={"id": {"any_": [parent]}})
+    assert child["state_name"] == "Completed"
+
+
+def test_options_of_the_flow_can_be_changed(oxen, sandbox, clip, tmp_path, api) -> None:
+    named = upscale_video.with_options(name="ours", retries=2, retry_delay_seconds=0)
+    state = named(sandbox.host(clip), f"{tmp_path}/", oxen, **FAST, return_state=True)
+    assert api.run(state.state_details.flow_run_id)["empirical_policy"]["retries"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"source": ""}, UnusableSource),
+        ({"source": "/nowhere/clip.mp4"}, UnusableSource),
+        ({"source": "s3://bucket/clip.mp4"}, UnusableSource),
+        ({"destination": ""}, UnusableDestination),
+        ({"destination": "nonsense://x/"}, UnusableDestination),
+        ({"max_cost": 0.001}, CostRefused),
+    ],
+)
+def test_bad_input_fails_at_once_without_a_request(  # noqa: PLR0917  # fixtures
+    change, kind, oxen, sandbox, clip, tmp_path, api
+) -> None:
+    given = {"source": sandbox.host(clip), "destination": f"{tmp_path}/", "upscaler": oxen}
+    state = upscale_video(**given | change, **FAST, return_state=True)
+    with pytest.raises(kind) as caught:
+        state.result()
+    assert isinstance(caught.value, InvalidRequest)
+    assert caught.value.billed == "no"
+    tasks = api.task_runs(state.state_details.flow_run_id)
+    assert {name: run["run_count"] for name, run in tasks.items()} == {"submit_upscale": 1}
+    # Only the source may have been looked at.
+    assert not [one for one in sandbox.requests() if one.path.startswith(("/api", "/v1"))]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"source": None},
+        {"source": ["a.mp4", "b.mp4"]},
+        {"again": -1},
+        {"max_cost": 0},
+        {"verify": "hardly"},
+        {"deadline_seconds": 0},
+        {"poll_seconds": -1},
+        {"upscaler": {"credentials": {"api_key": "sk-canary"}, "resolution": "8k"}},
+    ],
+)
+def test_wrong_parameters_are_refused_before_any_task(change, oxen, sandbox, tmp_path) -> None:
+    given = {"source": "clip.mp4", "destination": f"{tmp_path}/", "upscaler": oxen}
+    with pytest.raises(ParameterTypeError) as caught:
+        upscale_video(**given | change)
+    assert next(iter(change)) in str(caught.value)
+    assert "sk-canary" not in str(caught.value)
+    assert not sandbox.requests()
+
+
+async def test_a_mov_is_refused_for_evolink_and_a_local_file_for_oxen(
+    oxen, evolink, sandbox, clip, tmp_path
+) -> None:
+    moved = tmp_path / "clip.mov"
+    moved.write_bytes(clip.read_bytes())
+    for source, upscaler, said in ((moved, evolink, ".mp4"), (clip, oxen, "reads URLs only")):
+        with pytest.raises(TopazError, match=said) as caught:
+            await aupscale_video(str(source), f"{tmp_path}/", upscaler)
+        assert caught.value.billed == "no"
+    assert not sandbox.requests()

@@ -1,0 +1,86 @@
+"""The README's examples run as they stand; only the addresses of the world are the sandbox's."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from prefect_topaz import (
+    EvoLinkCredentials,
+    EvoLinkUpscaler,
+    OxenCredentials,
+    OxenUpscaler,
+    StoredVideo,
+)
+from prefect_topaz.sandbox import Sandbox
+from tests.fixtures_s3 import Bucket
+from tests.prefect.support import ROOT
+
+EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+TESTING = next(text for text in EXAMPLES if "pytest_plugins" in text)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(reads=1) as running:
+        yield running
+
+
+@pytest.fixture
+def world(
+    sandbox: Sandbox, clip: Path, s3: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """Make what the README takes for granted, and say what stands for what."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(clip, "clip.mp4")
+    Path("clips").mkdir()
+    shutil.copy(clip, "clips/one.mp4")
+    monkeypatch.setenv("OXEN_API_KEY", sandbox.api_key)
+    monkeypatch.setenv("EVOLINK_API_KEY", sandbox.api_key)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.options["key"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.options["secret"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.options["client_kwargs"]["endpoint_url"])
+    return {"https://example.com/clip.mp4": sandbox.host(clip), "s3://bucket": s3.url}
+
+
+def point_blocks_at(sandbox: Sandbox) -> None:
+    """Give the saved blocks the sandbox's address, which the README does not speak of yet."""
+    oxen = OxenCredentials(api_key=sandbox.api_key, base_url=sandbox.url)
+    OxenUpscaler(credentials=oxen, resolution="1080p").save("to-4k", overwrite=True)
+    evolink = EvoLinkCredentials(api_key=sandbox.api_key, base_url=sandbox.url)
+    EvoLinkUpscaler(credentials=evolink).save("twice", overwrite=True)
+
+
+def test_the_examples_run_in_the_order_in_which_they_are_read(
+    world: dict[str, str], sandbox: Sandbox, s3: Bucket
+) -> None:
+    saving, *using = [text for text in EXAMPLES if text is not TESTING]
+    names: dict[str, object] = {}
+    exec(saving, names)
+    assert OxenUpscaler.load("to-4k").resolution == "4k"
+    assert EvoLinkUpscaler.load("twice").credentials.api_key.get_secret_value() == sandbox.api_key
+    point_blocks_at(sandbox)
+    for example in using:
+        shown = re.compile("|".join(map(re.escape, world)))
+        exec(shown.sub(lambda found: world[found.group()], example), names)
+
+    assert names["report"].failed == ()
+    (video,) = names["videos"]
+    assert isinstance(video, StoredVideo)
+    assert Path("upscaled/clip-large.mp4").exists()
+    assert s3.fs.exists(f"{s3.url}/upscaled/clip-2x.mp4.json")
+
+
+def test_the_readers_own_test_passes_in_a_project_of_its_own(tmp_path: Path) -> None:
+    conftest, _, test = TESTING.partition("# test_my_flow.py")
+    (tmp_path / "conftest.py").write_text(conftest)
+    (tmp_path / "test_my_flow.py").write_text(test)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
