@@ -9,15 +9,29 @@ from __future__ import annotations
 from typing import Annotated
 
 from prefect import flow
+from prefect.blocks.system import Secret
 from prefect.filesystems import RemoteFileSystem
 from pydantic import Field, SecretStr
 
-from prefect_topaz import EvoLinkUpscaler, OxenUpscaler, StoredVideo, aupscale_video
+from prefect_topaz import (
+    EvoLinkUpscaler,
+    OxenUpscaler,
+    StoredVideo,
+    aupscale_video,
+    cancel_upscales_on_cancellation,
+    note_upscales_on_crash,
+)
 
 
-@flow(name="upscale")
+# The hooks see to paid jobs when the run's process could not; they read the parameters
+# `destination` and `upscaler` by these names.
+@flow(
+    name="upscale",
+    on_cancellation=[cancel_upscales_on_cancellation],
+    on_crashed=[note_upscales_on_crash],
+)
 async def upscale(
-    source: str | SecretStr,
+    source: str | Secret,
     destination: str | RemoteFileSystem,
     upscaler: OxenUpscaler | EvoLinkUpscaler,
     max_cost: Annotated[float, Field(gt=0)] | None = None,
@@ -28,12 +42,14 @@ async def upscale(
     Run it again after any failure: it finds what was bought, and buys nothing twice.
 
     Args:
-        source: An http(s) URL, or the path of a file on the worker. Enter a signed URL as a secret.
+        source: An http(s) URL, or the path of a file on the worker. Save a signed URL as a Secret
+            block and choose that: what is typed here, Prefect records.
         destination: A folder (ending in /) or a file name, as an fsspec URL or path.
         upscaler: What is ordered, and who pays.
         max_cost: US dollars that it may cost at most; an unknown price is refused then.
         again: A higher number buys the same work again, on purpose.
     """
+    url = SecretStr(str(source.get())) if isinstance(source, Secret) else source
     # The body without a flow run of its own: its tasks are this run's, and so is its state, which
     # is named `Cached` if nothing had to be bought.
-    return await aupscale_video.fn(source, destination, upscaler, max_cost=max_cost, again=again)
+    return await aupscale_video.fn(url, destination, upscaler, max_cost=max_cost, again=again)

@@ -11,10 +11,24 @@ from prefect import flow
 from prefect.filesystems import RemoteFileSystem
 from pydantic import Field
 
-from prefect_topaz import BatchReport, EvoLinkUpscaler, OxenUpscaler, TopazError, aupscale_videos
+from prefect_topaz import (
+    BatchReport,
+    EvoLinkUpscaler,
+    OxenUpscaler,
+    TopazError,
+    aupscale_videos,
+    cancel_upscales_on_cancellation,
+    note_upscales_on_crash,
+)
 
 
-@flow(name="upscale-folder")
+# The hooks see to paid jobs when the run's process could not; they read the parameters
+# `destination` and `upscaler` by these names.
+@flow(
+    name="upscale-folder",
+    on_cancellation=[cancel_upscales_on_cancellation],
+    on_crashed=[note_upscales_on_crash],
+)
 async def upscale_folder(
     videos: str,
     destination: str | RemoteFileSystem,
@@ -42,7 +56,8 @@ async def upscale_folder(
         max_cost=max_cost_per_video,
         max_in_flight=max_in_flight,
     )
-    if report.failed:
+    # A run that was set to Cancelled ends in that state, and has no report.
+    if isinstance(report, BatchReport) and report.failed:
         reasons = "; ".join(f"{item.source}: {item.error}" for item in report.failed)
         raise TopazError(f"{len(report.failed)} of {len(report.items)} videos failed: {reasons}")
     return report

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         upscale_video,
         upscale_videos,
     )
+    from prefect_topaz.hooks import cancel_upscales_on_cancellation, note_upscales_on_crash
     from prefect_topaz.models import (
         BatchReport,
         CancelOutcome,
@@ -68,6 +69,8 @@ __all__ = [
     "aupscale_videos",
     "await_for_upscale",
     "cancel_upscale",
+    "cancel_upscales_on_cancellation",
+    "note_upscales_on_crash",
     "settle_upscales",
     "store_upscale",
     "submit_upscale",
@@ -80,6 +83,7 @@ _HOMES = {
     "blocks": ("EvoLinkCredentials", "EvoLinkUpscaler", "OxenCredentials", "OxenUpscaler"),
     "errors": ("OutcomeUnknown", "ResultMismatch", "StillRunning", "TopazError"),
     "flows": ("aupscale_video", "aupscale_videos", "upscale_video", "upscale_videos"),
+    "hooks": ("cancel_upscales_on_cancellation", "note_upscales_on_crash"),
     "models": (
         "BatchReport",
         "CancelOutcome",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -19,6 +20,11 @@ from prefect_topaz.transport import describe
 _LONGEST = 120  # bytes of a source's name in the result's; file systems end at 255 with all added
 # Object stores show an upload under its name only when it is complete; other stores as it grows.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "r2"}
+
+# What a killed process leaves: files on their way to a name, and folders to download into.
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}(\.part)?")
+_WORKSPACE = re.compile(r"part-\w{8}")
+_ABANDONED = 3600.0  # seconds without a change after which nobody works on an unfinished file
 
 
 def target_names(place: Place, name: str, label: str, count: int) -> tuple[Folder, list[str]]:
@@ -184,3 +190,27 @@ def remove(folder: Folder, name: str) -> None:
     """Delete a file that is not needed any more; it may be gone already."""
     with suppress(FileNotFoundError):
         folder.fs.rm_file(folder.file(name))
+
+
+def sweep(folder: Folder, now: float, *, workspaces: bool = False) -> None:
+    """Remove what killed processes left in a local folder; other stores keep nothing unfinished.
+
+    Args:
+        folder: The folder.
+        now: Unix seconds.
+        workspaces: Whether folders to download into are beside the files: beside a journal only.
+    """
+    local = local_path(folder.fs, folder.path)
+    with suppress(OSError):  # somebody else may be sweeping, and no tidying may cost a video
+        for path in local.iterdir() if local else ():
+            if _UNFINISHED.fullmatch(path.name) and now - _changed(path) > _ABANDONED:
+                path.unlink()
+            elif workspaces and _WORKSPACE.fullmatch(path.name):
+                if now - max(map(_changed, (path, *path.iterdir()))) > _ABANDONED:
+                    shutil.rmtree(path)
+
+
+def _changed(path: Path) -> float:
+    found = path.stat()
+    # A link keeps the time of the content, and a file may be read for long before it gets one.
+    return max(found.st_mtime, found.st_ctime)

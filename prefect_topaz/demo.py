@@ -16,6 +16,8 @@ from uuid import UUID
 
 import cyclopts
 
+from prefect_topaz.errors import TopazError
+from prefect_topaz.media import NotAVideo, probe
 from prefect_topaz.sandbox import Sandbox, SandboxClient, make_clip
 
 if TYPE_CHECKING:
@@ -46,12 +48,15 @@ def demo(
     folder = destination.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     _use_embedded_server(folder)
-    clip = source.absolute() if source else _own_clip(folder)
+    clip = _checked(source.absolute()) if source else _own_clip(folder)
     say(f"Source      {clip}")
     running = Sandbox(api_key=api_key) if sandbox is None else nullcontext(SandboxClient(sandbox))
     with running as server:
         say(f"Sandbox     {server.url} stands in for {provider}: nothing is charged")
-        video = _upscale(clip, folder, _upscaler(provider, server.url, api_key), server)
+        try:
+            video = _upscale(clip, folder, _upscaler(provider, server.url, api_key), server)
+        except TopazError as error:
+            sys.exit(f"The demo failed: {error}")
         _tell(video, len(server.purchases(provider)))
     _tell_ui(folder)
 
@@ -73,6 +78,15 @@ def _use_embedded_server(folder: Path) -> None:
         os.environ.pop(name, None)
 
 
+def _checked(clip: Path) -> Path:
+    """Refuse what is no video at once: a failing run would bury the reason in tracebacks."""
+    try:
+        probe(clip)
+    except (OSError, NotAVideo) as error:
+        sys.exit(f"The source {clip} cannot be used: {error}")
+    return clip
+
+
 def _own_clip(folder: Path) -> Path:
     clip = folder / "clip.mp4"
     return clip if clip.exists() else make_clip(clip)
@@ -91,14 +105,13 @@ def _upscale(
 ) -> StoredVideo:
     from prefect_topaz import upscale_video
 
-    digest = f"sha256:{hashlib.sha256(clip.read_bytes()).hexdigest()}"
     # EvoLink takes uploads; Oxen.ai reads URLs only, so the sandbox serves the clip for it.
     source = str(clip) if "evolink" in upscaler.order().provider else server.host(clip, clip.name)
     state: Any = upscale_video(
         source,
         f"{folder}/",
         upscaler,
-        source_version=digest,
+        source_version=_digest(clip),
         poll_seconds=1.0,
         return_state=True,
     )
@@ -106,6 +119,15 @@ def _upscale(
     video: StoredVideo = state.result()
     say(f"Run         ended as {state.name}")
     return video
+
+
+def _digest(clip: Path) -> str:
+    """Name the content: the sandbox serves it from another port each time."""
+    digest = hashlib.sha256()
+    with clip.open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _let_the_server_finish(flow_run_id: UUID) -> None:

@@ -12,14 +12,16 @@ import fsspec
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.filesystems import RemoteFileSystem
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
 from pydantic import BeforeValidator, Field, SecretStr
 
 from prefect_topaz import errors, reports
 from prefect_topaz.blocks import AnyUpscaler
 from prefect_topaz.bridge import run_blocking
+from prefect_topaz.cancellation import is_persons_cancel
 from prefect_topaz.delivery import read_receipt
 from prefect_topaz.engine.waiting import DEADLINE
+from prefect_topaz.hooks import cancel_upscales_on_cancellation, note_upscales_on_crash
 from prefect_topaz.http import connections
 from prefect_topaz.models import BatchItem, BatchReport, Frozen, StoredVideo, Verify
 from prefect_topaz.places import Folder, in_thread
@@ -36,6 +38,10 @@ SourceParameter = Annotated[str | SecretStr, BeforeValidator(_text)]
 PlaceParameter = Annotated[str | RemoteFileSystem, BeforeValidator(_text)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+_HOOKS: dict[str, Any] = {
+    "on_cancellation": [cancel_upscales_on_cancellation],
+    "on_crashed": [note_upscales_on_crash],
+}
 
 
 class _Options(Frozen):
@@ -47,6 +53,7 @@ class _Options(Frozen):
     max_cost: float | None = None
     deadline_seconds: float = DEADLINE
     poll_seconds: float | None = None
+    cancel_on_timeout: bool = False
     verify: Verify = "standard"
     overwrite: bool = False
 
@@ -74,6 +81,7 @@ async def _upscale(
             upscaler,
             deadline_seconds=options.deadline_seconds,
             poll_seconds=options.poll_seconds,
+            cancel_on_timeout=options.cancel_on_timeout,
         )
         videos = await astore_upscale(
             finished,
@@ -88,6 +96,25 @@ async def _upscale(
         return video
 
 
+async def _upscale_one(
+    source: str | SecretStr,
+    destination: str | RemoteFileSystem,
+    upscaler: AnyUpscaler,
+    options: _Options,
+) -> StoredVideo:
+    try:
+        return _returned(await _upscale(source, destination, upscaler, options))
+    except errors.TopazError as error:
+        return cast("StoredVideo", _cancelled(error))
+
+
+def _cancelled(error: errors.TopazError) -> State[Any]:
+    """End in the state that a person gave the run: an error would make it Failed."""
+    if is_persons_cancel(error):
+        return Cancelled(message=str(error))
+    raise error
+
+
 def _returned(video: StoredVideo) -> StoredVideo:
     """End in a state named `Cached` if nothing was bought; callers get the video all the same."""
     if not video.cached:
@@ -98,7 +125,7 @@ def _returned(video: StoredVideo) -> StoredVideo:
     return cast("StoredVideo", state)  # a flow's returned state is unwrapped for its caller
 
 
-@flow(name="upscale-video")
+@flow(name="upscale-video", **_HOOKS)
 async def aupscale_video(
     source: SourceParameter,
     destination: PlaceParameter,
@@ -110,6 +137,7 @@ async def aupscale_video(
     max_cost: Positive | None = None,
     deadline_seconds: Positive = DEADLINE,
     poll_seconds: Positive | None = None,
+    cancel_on_timeout: bool = False,
     verify: Verify = "standard",
     overwrite: bool = False,
 ) -> StoredVideo:
@@ -130,6 +158,7 @@ async def aupscale_video(
             is refused then.
         deadline_seconds: Seconds to wait at most; the job runs on after that.
         poll_seconds: Seconds between looks to begin with; empty for what the provider advises.
+        cancel_on_timeout: Whether a job is cancelled when that time has passed.
         verify: How strict the result is compared with the order.
         overwrite: Whether another file at the destination may be replaced.
 
@@ -146,13 +175,14 @@ async def aupscale_video(
         max_cost=max_cost,
         deadline_seconds=deadline_seconds,
         poll_seconds=poll_seconds,
+        cancel_on_timeout=cancel_on_timeout,
         verify=verify,
         overwrite=overwrite,
     )
-    return _returned(await _upscale(source, destination, upscaler, options))
+    return await _upscale_one(source, destination, upscaler, options)
 
 
-@flow(name="upscale-video")
+@flow(name="upscale-video", **_HOOKS)
 def upscale_video(
     source: SourceParameter,
     destination: PlaceParameter,
@@ -164,6 +194,7 @@ def upscale_video(
     max_cost: Positive | None = None,
     deadline_seconds: Positive = DEADLINE,
     poll_seconds: Positive | None = None,
+    cancel_on_timeout: bool = False,
     verify: Verify = "standard",
     overwrite: bool = False,
 ) -> StoredVideo:
@@ -184,6 +215,7 @@ def upscale_video(
             is refused then.
         deadline_seconds: Seconds to wait at most; the job runs on after that.
         poll_seconds: Seconds between looks to begin with; empty for what the provider advises.
+        cancel_on_timeout: Whether a job is cancelled when that time has passed.
         verify: How strict the result is compared with the order.
         overwrite: Whether another file at the destination may be replaced.
 
@@ -200,10 +232,11 @@ def upscale_video(
         max_cost=max_cost,
         deadline_seconds=deadline_seconds,
         poll_seconds=poll_seconds,
+        cancel_on_timeout=cancel_on_timeout,
         verify=verify,
         overwrite=overwrite,
     )
-    return _returned(run_blocking(_upscale(source, destination, upscaler, options)))
+    return run_blocking(_upscale_one(source, destination, upscaler, options))
 
 
 def _expand(sources: str | Sequence[str]) -> list[str]:
@@ -256,6 +289,7 @@ async def _upscale_all(
     listed = await in_thread(_expand, sources)
     clashes = _same_names(listed)
     slots = asyncio.Semaphore(max_in_flight)
+    stopped: list[errors.TopazError] = []
 
     async def one(source: str) -> BatchItem:
         label = _label(source)
@@ -263,9 +297,13 @@ async def _upscale_all(
             reason = "another source of this batch has the same file name: give each its own folder"
             return BatchItem(source=label, error=reason)
         async with slots:
+            if stopped:
+                return BatchItem(source=label, error="not ordered: the run was cancelled")
             try:
                 video = await _upscale(source, destination, upscaler, options)
             except errors.TopazError as error:
+                if is_persons_cancel(error):
+                    stopped.append(error)
                 return BatchItem(source=label, error=str(error), billed=error.billed)
             except Exception as error:  # noqa: BLE001  # the others go on when one fails
                 reason = f"{type(error).__name__}: run again to find out; the journal knows"
@@ -275,10 +313,12 @@ async def _upscale_all(
     async with connections():
         report = BatchReport(items=tuple(await asyncio.gather(*(one(each) for each in listed))))
     await reports.report_batch(report, "topaz-batch")
-    return report
+    _tell(report)
+    # What was bought before somebody cancelled is in the table; the state names one job.
+    return cast("BatchReport", _cancelled(stopped[0])) if stopped else report
 
 
-@flow(name="upscale-videos")
+@flow(name="upscale-videos", **_HOOKS)
 async def aupscale_videos(
     sources: str | list[str],
     destination: PlaceParameter,
@@ -289,6 +329,7 @@ async def aupscale_videos(
     max_cost: Positive | None = None,
     deadline_seconds: Positive = DEADLINE,
     poll_seconds: Positive | None = None,
+    cancel_on_timeout: bool = False,
     verify: Verify = "standard",
     overwrite: bool = False,
 ) -> BatchReport:
@@ -305,6 +346,7 @@ async def aupscale_videos(
         max_cost: US dollars that each video may cost at most.
         deadline_seconds: Seconds to wait for each video at most.
         poll_seconds: Seconds between looks to begin with; empty for what the provider advises.
+        cancel_on_timeout: Whether a job is cancelled when that time has passed.
         verify: How strict the results are compared with the order.
         overwrite: Whether other files at the destination may be replaced.
 
@@ -316,15 +358,14 @@ async def aupscale_videos(
         max_cost=max_cost,
         deadline_seconds=deadline_seconds,
         poll_seconds=poll_seconds,
+        cancel_on_timeout=cancel_on_timeout,
         verify=verify,
         overwrite=overwrite,
     )
-    report = await _upscale_all(sources, destination, upscaler, max_in_flight, options)
-    _tell(report)
-    return report
+    return await _upscale_all(sources, destination, upscaler, max_in_flight, options)
 
 
-@flow(name="upscale-videos")
+@flow(name="upscale-videos", **_HOOKS)
 def upscale_videos(
     sources: str | list[str],
     destination: PlaceParameter,
@@ -335,6 +376,7 @@ def upscale_videos(
     max_cost: Positive | None = None,
     deadline_seconds: Positive = DEADLINE,
     poll_seconds: Positive | None = None,
+    cancel_on_timeout: bool = False,
     verify: Verify = "standard",
     overwrite: bool = False,
 ) -> BatchReport:
@@ -351,6 +393,7 @@ def upscale_videos(
         max_cost: US dollars that each video may cost at most.
         deadline_seconds: Seconds to wait for each video at most.
         poll_seconds: Seconds between looks to begin with; empty for what the provider advises.
+        cancel_on_timeout: Whether a job is cancelled when that time has passed.
         verify: How strict the results are compared with the order.
         overwrite: Whether other files at the destination may be replaced.
 
@@ -362,12 +405,11 @@ def upscale_videos(
         max_cost=max_cost,
         deadline_seconds=deadline_seconds,
         poll_seconds=poll_seconds,
+        cancel_on_timeout=cancel_on_timeout,
         verify=verify,
         overwrite=overwrite,
     )
-    report = run_blocking(_upscale_all(sources, destination, upscaler, max_in_flight, options))
-    _tell(report)
-    return report
+    return run_blocking(_upscale_all(sources, destination, upscaler, max_in_flight, options))
 
 
 def _tell(report: BatchReport) -> None:

@@ -7,6 +7,7 @@ two writers one wins, and the other reads again. The state is a fold over the ev
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import datetime
 from typing import Literal
@@ -118,6 +119,13 @@ class Record(Frozen):
         return max((event.attempt for event in self.events), default=0)
 
     @property
+    def buyers(self) -> frozenset[str]:
+        """The flow runs that wrote the latest purchase: its intent, or its job."""
+        events = (one for one in self.events if one.kind in ("intent", "submitted"))
+        ids = (one.flow_run_id for one in events if one.attempt == self.attempt)
+        return frozenset(one for one in ids if one is not None)
+
+    @property
     def may_buy(self) -> bool:
         """Whether nothing is bought, as far as is known for certain."""
         unbilled = self.state == "failed" and self.last.billed == "no"
@@ -206,6 +214,17 @@ class Journal:
                 f"the journal {self.folder.url} cannot be listed ({describe(error)})"
             ) from None
         return tuple(sorted(path.rstrip("/").rpartition("/")[2] for path in found))
+
+    async def of_run(self, *flow_run_ids: str) -> tuple[Record, ...]:
+        """Find the work that flow runs bought, or are buying, by the flow runs' ids.
+
+        A record that cannot be read is left out: it is no reason to miss the others.
+        """
+        found = await asyncio.gather(
+            *(self.read(key) for key in await self.keys()), return_exceptions=True
+        )
+        records = [one for one in found if isinstance(one, Record)]
+        return tuple(one for one in records if not one.buyers.isdisjoint(flow_run_ids))
 
 
 def _name(number: int) -> str:

@@ -16,7 +16,7 @@ from prefect.filesystems import RemoteFileSystem
 from prefect.logging import get_logger, get_run_logger
 from pydantic import SecretStr
 
-from prefect_topaz import engine
+from prefect_topaz import cancellation, engine
 from prefect_topaz.bridge import run_blocking
 from prefect_topaz.client import Client
 from prefect_topaz.engine.waiting import DEADLINE
@@ -146,16 +146,18 @@ async def wait(
     *,
     deadline_seconds: float = DEADLINE,
     poll_seconds: float | None = None,
+    cancel_on_timeout: bool = False,
     on_look: Callable[[JobStatus], Awaitable[None]] | None = None,
 ) -> FinishedUpscale:
     """Wait for a bought upscale; see `wait_for_upscale`."""
     async with connections():
-        return await engine.wait(
+        return await cancellation.wait(
             _context(upscaler),
             await _prepared(job),
             deadline=deadline_seconds,
             pace=poll_seconds,
             on_look=on_look,
+            cancel_on_timeout=cancel_on_timeout,
         )
 
 

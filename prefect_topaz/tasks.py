@@ -139,7 +139,11 @@ def submit_upscale(
 
 
 async def _wait(
-    job: UpscaleJob, upscaler: AnyUpscaler, deadline_seconds: float, poll_seconds: float | None
+    job: UpscaleJob,
+    upscaler: AnyUpscaler,
+    deadline_seconds: float,
+    poll_seconds: float | None,
+    cancel_on_timeout: bool,
 ) -> FinishedUpscale:
     async with reports.progress(job) as on_look:
         return await runs.wait(
@@ -147,6 +151,7 @@ async def _wait(
             upscaler,
             deadline_seconds=deadline_seconds,
             poll_seconds=poll_seconds,
+            cancel_on_timeout=cancel_on_timeout,
             on_look=on_look,
         )
 
@@ -158,16 +163,19 @@ async def await_for_upscale(
     *,
     deadline_seconds: float = DEADLINE,
     poll_seconds: float | None = None,
+    cancel_on_timeout: bool = False,
 ) -> FinishedUpscale:
     """Wait until a bought upscale has ended.
 
-    No failure to look ends the wait, except a refused key; nothing that ends it ends the job.
+    No failure to look ends the wait, except a refused key. Nothing that ends the wait ends the job,
+    except a person who cancels the flow run.
 
     Args:
         job: The job.
         upscaler: The block that bought it, for its key.
         deadline_seconds: Seconds to wait at most.
         poll_seconds: Seconds between looks to begin with; None for what the provider advises.
+        cancel_on_timeout: Whether the job is cancelled when the deadline passes.
 
     Raises:
         StillRunning: The deadline passed; the job runs on. Billed: yes.
@@ -176,7 +184,7 @@ async def await_for_upscale(
         JobCancelled: It was cancelled. Billed: maybe.
         JobLost: The provider no longer knows it. Billed: maybe.
     """
-    return await _wait(job, upscaler, deadline_seconds, poll_seconds)
+    return await _wait(job, upscaler, deadline_seconds, poll_seconds, cancel_on_timeout)
 
 
 @task(name="wait_for_upscale", **_RETRIES)
@@ -186,9 +194,10 @@ def wait_for_upscale(
     *,
     deadline_seconds: float = DEADLINE,
     poll_seconds: float | None = None,
+    cancel_on_timeout: bool = False,
 ) -> FinishedUpscale:
     """Wait until a bought upscale has ended: the sync colour of `await_for_upscale`."""
-    return run_blocking(_wait(job, upscaler, deadline_seconds, poll_seconds))
+    return run_blocking(_wait(job, upscaler, deadline_seconds, poll_seconds, cancel_on_timeout))
 
 
 @task(name="store_upscale", **_RETRIES)

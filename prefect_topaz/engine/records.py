@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from prefect_topaz import errors
-from prefect_topaz.journal import Event, Record
+from prefect_topaz.journal import Event, Journal, Record
 from prefect_topaz.models import Cost, Place, UpscaleJob
+
+
+async def read_bought(journal: Journal, job: UpscaleJob) -> Record:
+    """Read the record of a job that is bought.
+
+    Raises:
+        JournalUnavailable: If it cannot be read; unlike before a purchase, the job is paid for.
+    """
+    try:
+        return await journal.read(job.work_key)
+    except errors.JournalUnavailable as error:
+        error.job_id, error.billed = ", ".join(job.job_ids) or None, "yes"
+        raise
 
 
 def ids_of(record: Record) -> str:

@@ -10,6 +10,7 @@ from prefect_topaz.delivery import (
     read_receipt,
     remove,
     still_there,
+    sweep,
     target_names,
     workspace,
 )
@@ -18,6 +19,7 @@ from prefect_topaz.engine.checking import Delivery, make_preview
 from prefect_topaz.engine.checking import verify as verify_result
 from prefect_topaz.engine.context import Context
 from prefect_topaz.engine.fetching import copied, digest, obtain
+from prefect_topaz.engine.records import read_bought
 from prefect_topaz.journal import Journal, Record
 from prefect_topaz.models import (
     Cost,
@@ -59,7 +61,7 @@ async def store(
     """
     job = finished.job
     journal = await in_thread(context.journal, job.journal)
-    record = await journal.read(job.work_key)
+    record = await read_bought(journal, job)
     succeeded = [one for one in finished.results if one.phase == "succeeded"]
     place = destination or job.destination
     count = max(job.order.generations, len(succeeded))
@@ -80,6 +82,9 @@ async def store(
     if problems:
         raise problems[0]
     await _write_down(context, journal, record, videos)
+    now = context.client.now().timestamp()
+    await in_thread(sweep, folder, now)
+    await in_thread(sweep, journal.place(record.key), now, workspaces=True)
     return videos
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from prefect_topaz.engine.context import Context
-from prefect_topaz.errors import OutcomeUnknown, TopazError
+from prefect_topaz.errors import JournalUnavailable, OutcomeUnknown, TopazError
 from prefect_topaz.journal import Journal, Record
 from prefect_topaz.providers import Candidate
 
@@ -36,7 +36,11 @@ async def adopt(context: Context, journal: Journal, record: Record) -> Record:
         except TopazError as error:
             reason = f"the provider's listing gave no answer ({error.message})"
             raise _undecided(record, reason) from None
-        claimed = await _claimed(journal, record)
+        try:
+            claimed = await _claimed(journal, record)
+        except JournalUnavailable as error:
+            reason = f"which jobs belong to other work cannot be read ({error.message})"
+            raise _undecided(record, reason) from None
         free = [one for one in listed if _in_window(record, one) and one.job_id not in claimed]
         proven = [one.job_id for one in free if one.exact]
         if len(proven) == intent.order.generations:

@@ -8,7 +8,7 @@ from typing import Final
 
 from prefect_topaz import errors
 from prefect_topaz.engine.context import Context
-from prefect_topaz.engine.records import failure
+from prefect_topaz.engine.records import failure, read_bought
 from prefect_topaz.journal import Journal, Record
 from prefect_topaz.models import CancelOutcome, FinishedUpscale, JobStatus, UpscaleJob
 from prefect_topaz.pace import looks
@@ -59,7 +59,7 @@ async def wait(
         JobLost: If the provider no longer knows it.
     """
     journal = context.journal(job.journal)
-    record = await journal.read(job.work_key)
+    record = await read_bought(journal, job)
     if record.state == "failed":
         raise failure(record)
     if (finished := record.latest("finished")) is not None:
@@ -186,7 +186,7 @@ async def _finish(
     context: Context, journal: Journal, job: UpscaleJob, results: tuple[JobStatus, ...]
 ) -> FinishedUpscale:
     """Write down how the job ended."""
-    record = await journal.read(job.work_key)
+    record = await read_bought(journal, job)
     if any(one.phase == "succeeded" for one in results):
         event = context.event("finished", attempt=record.attempt, results=results)
         await context.insist(journal, record, event, still=_awaits(job))
@@ -240,7 +240,7 @@ async def cancel(context: Context, job: UpscaleJob) -> CancelOutcome:
         reply = "the blocking endpoint has answered already"
         return CancelOutcome(outcome="already_finished", job_id="", reply=reply)
     journal = context.journal(job.journal)
-    record = await journal.read(job.work_key)
+    record = await read_bought(journal, job)
     if all(one.outcome == "cancelled" for one in outcomes):
         event = context.event(
             "cancelled", attempt=record.attempt, billed="maybe", reason="cancelled on request"

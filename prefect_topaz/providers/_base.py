@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,8 +28,6 @@ _REFUSED: dict[int, type[errors.ProviderRefused]] = {
     422: errors.RejectedParameters,
     429: errors.RateLimited,
 }
-# Characters of an unknown body that are looked at for a message.
-_READABLE = 4096
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -123,11 +120,7 @@ class Dialect(ABC):
 
     def error_of(self, reply: Reply) -> tuple[str, str]:
         """Read the error code and message out of either body shape."""
-        body = reply.json()
-        # Written anew, because JSON may escape the slashes by which a URL is found and redacted.
-        raw = reply.body[:_READABLE].decode("utf-8", "replace")
-        text = raw if body is None else json.dumps(body, ensure_ascii=False)
-        return "", redact(text[:_READABLE])[:300]
+        return "", redact(reply.body[:300].decode("utf-8", "replace"))
 
     def read_error(self, reply: Reply) -> errors.TopazError:
         """Make an answer that is not a success into a typed error; free calls only."""

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from prefect_topaz.client import SUBMIT_PATIENCE, Client
 from prefect_topaz.errors import (
+    InvalidRequest,
     NotFound,
     ProviderUnavailable,
     RateLimited,
@@ -249,6 +250,20 @@ async def test_the_key_is_for_results_on_the_providers_own_origin(sandbox, conne
 async def test_a_status_of_an_unknown_job_is_not_found(sandbox, connect):
     with pytest.raises(NotFound):
         await connect(Oxen, sandbox.url).status("gen_unknown")
+
+
+async def test_a_pasted_key_loses_its_line_end(sandbox, connect):
+    await connect(Oxen, sandbox.url, f" {KEY}\r\n").check()
+
+
+@pytest.mark.parametrize(
+    "key", ["", "  ", "CANARY\nX-Evil: 1", "CANARYé", "CANARY\x00", "\u200bCANARY"]
+)
+def test_a_key_that_no_header_can_carry_is_refused_before_any_order(key):
+    """The HTTP library would refuse it in the middle of a purchase, and quote it."""
+    with pytest.raises(InvalidRequest, match="copy it anew") as caught:
+        Client(Oxen(), SecretStr(key))
+    assert "CANARY" not in str(caught.value)
 
 
 def test_a_client_never_shows_its_key():

@@ -63,6 +63,7 @@ def test_every_error_survives_pickling_with_all_it_knows(kind, pickler):
     assert type(read) is kind
     assert str(read) == str(error)
     assert vars(read) == vars(error)
+    assert read.args == error.args
     assert read.retry_after == "7"
 
 

@@ -36,6 +36,7 @@ EVENTS = st.builds(
     at=st.just(NOON),
     by=st.sampled_from(["one", "two"]),
     attempt=st.integers(1, 3),
+    flow_run_id=st.sampled_from([None, "run-1", "run-2"]),
     billed=st.sampled_from(["no", "maybe", "yes"]),
 )
 
@@ -179,6 +180,36 @@ def test_only_what_is_certainly_not_bought_may_be_bought(events):
     last = record.last if events else None
     unbilled = last is not None and last.kind in {"failed", "cancelled"} and last.billed == "no"
     assert record.may_buy == (last is None or last.kind == "refused" or unbilled)
+
+
+@given(st.lists(EVENTS, max_size=8))
+def test_the_buyers_are_who_wrote_the_latest_purchase(events):
+    record = Record(key=KEY, events=tuple(events))
+    latest = max((one.attempt for one in events), default=0)
+    assert record.buyers == {
+        one.flow_run_id
+        for one in events
+        if one.kind in {"intent", "submitted"} and one.attempt == latest and one.flow_run_id
+    }
+
+
+async def test_the_work_of_a_flow_run_is_found_and_nobody_elses(journal):
+    for key, run in (("1" * 64, "run-1"), ("2" * 64, "run-2"), ("3" * 64, None)):
+        await journal.append(await journal.read(key), event(flow_run_id=run))
+    reattached = event("finished", flow_run_id="run-2")
+    await journal.append(await journal.read("1" * 64), reattached)
+    assert [one.key for one in await journal.of_run("run-1")] == ["1" * 64]
+    assert [one.key for one in await journal.of_run("run-2")] == ["2" * 64]
+    assert {one.key for one in await journal.of_run("run-1", "run-2")} == {"1" * 64, "2" * 64}
+    assert await journal.of_run("run-3") == ()
+
+
+async def test_a_record_that_cannot_be_read_hides_no_other_from_its_run(tmp_path):
+    journal = Journal(open_folder(Place(url=str(tmp_path))))
+    for key in ("1" * 64, "2" * 64):
+        await journal.append(await journal.read(key), event(flow_run_id="run-1"))
+    (tmp_path / ("1" * 64) / "0001.json").write_text("{")
+    assert [one.key for one in await journal.of_run("run-1")] == ["2" * 64]
 
 
 def test_every_kind_of_event_has_a_state():

@@ -179,6 +179,21 @@ async def test_the_key_goes_to_its_own_origin_only(serving, transport):
     assert KEY not in str(other.headers)
 
 
+@pytest.mark.parametrize(
+    ("status", "body"), [(401, b"wrong key: <API key>"), (200, b"wrong key: CANARY-KEY")]
+)
+async def test_a_refusal_that_quotes_the_key_is_read_without_it(status, body, serving, transport):
+    """What the provider did must stay as it said it; why it refused goes into messages."""
+    server = serving(lambda visit: visit.answer(status, b"wrong key: CANARY-KEY"))
+    assert (await transport(server).send(paid(server.url))).body == body
+
+
+async def test_an_answer_is_not_searched_for_a_key_that_is_a_mere_word(serving, naps):
+    server = serving(lambda visit: visit.answer(400, b"no such model"))
+    sender = Transport(SecretStr("model"), frozenset(), sleep=naps)
+    assert (await sender.send(paid(server.url))).body == b"no such model"
+
+
 async def test_no_redirect_is_followed_by_a_call(serving, transport):
     server = serving(lambda visit: visit.answer(307, location=f"{server.other_url}/elsewhere"))
     sender = transport(server)

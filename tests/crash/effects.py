@@ -31,7 +31,7 @@ _NAMES = {
 # Where the audit event has the path that changes: a link and a rename end at their second one.
 _SECOND = ("os.link", "os.symlink", "os.rename")
 # What differs between two runs of the same work.
-_RANDOM = re.compile(r"(?<=/)[0-9a-f]{64}|[0-9a-f]{32}|(?<=part-)\w{8}|(?<=topaz-)\w{8}")
+_RANDOM = re.compile(r"(?<=/)[0-9a-f]{64}|[0-9a-f]{32}|(?<=part-|opaz-)\w{8}|(?<=temporary/)\w{8}$")
 _TORN_BYTES = 16
 
 

@@ -77,7 +77,7 @@ async def test_a_failed_job_is_written_down_once_and_not_asked_again(bench: Benc
     assert len(bench.asked("GET", "/v1/tasks/")) == 2
 
 
-@pytest.mark.parametrize("moment", ["bought", "being bought"])
+@pytest.mark.parametrize("moment", ["submitted", "intended", "unknown"])
 async def test_a_late_waiter_never_writes_a_new_purchase_off(bench: Bench, moment):
     """Two runs wait for one job. It fails uncharged, and the first run buys anew at once.
 
@@ -92,18 +92,20 @@ async def test_a_late_waiter_never_writes_a_new_purchase_off(bench: Bench, momen
     async def meanwhile() -> None:
         with pytest.raises(errors.JobFailed):
             await engine.wait(bench.context("evolink"), old)
-        if moment == "bought":
+        if moment == "submitted":
             await bench.submit("evolink")
             return
         record = await journal.read(old.work_key)
         intent = record.latest("intent").model_copy(update={"attempt": 2, "nonce": "another"})
-        await journal.append(record, intent)
+        record = await journal.append(record, intent)
+        if moment == "unknown":
+            await journal.append(record, context.event("unknown", attempt=2))
 
     bench.clock.alarms[1] = meanwhile
     with pytest.raises(errors.JobFailed):
         await engine.wait(context, old)
     record = await journal.read(old.work_key)
-    assert record.state == ("submitted" if moment == "bought" else "intended")
+    assert record.state == moment
     assert not record.may_buy
 
 

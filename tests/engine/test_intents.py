@@ -199,7 +199,7 @@ async def test_an_owner_whose_job_fails_for_money_stops_those_who_wait(bench: Be
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_a_caller_who_leaves_in_mid_purchase_finds_the_job_later(bench: Bench, provider):
-    bench.sandbox.fault("submit", "delay", seconds=0.2)
+    bench.sandbox.fault("submit", "delay", seconds=0.5)
     caller = asyncio.create_task(bench.submit(provider))
     await until(lambda: bench.bought)
     caller.cancel()

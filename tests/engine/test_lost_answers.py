@@ -59,14 +59,14 @@ async def test_evolink_asks_and_never_sends_again(bench: Bench, how):
 class Hurried(Oxen):
     """Oxen.ai for somebody who does not wait long for an answer."""
 
-    patience: float = 0.1
+    patience: float = 0.5
 
     def submit(self, order: Order, source: SignedUrl, key: str) -> Call:
         return replace(super().submit(order, source, key), read_seconds=self.patience)
 
 
 async def test_an_answer_that_comes_too_late_is_looked_up(bench: Bench):
-    bench.sandbox.fault("submit", "delay", seconds=0.4)
+    bench.sandbox.fault("submit", "delay", seconds=0.8)
     job = await bench.submit(context=bench.context(dialect=Hurried(bench.sandbox.url)))
     assert list(job.job_ids) == bench.bought
     assert bench.posts == 1
@@ -205,12 +205,13 @@ async def test_a_lost_blocking_answer_is_found_in_the_history_and_stored(bench: 
 
 async def test_a_slow_owner_does_not_undo_what_others_found(bench: Bench):
     """The owner was frozen beyond its lease, another run found the job, and no answer comes."""
-    bench.sandbox.fault("submit", "delay", seconds=0.6)
-    slow = bench.context(dialect=Hurried(bench.sandbox.url, patience=0.3))
+    bench.sandbox.fault("submit", "delay", seconds=0.8)
+    slow = bench.context(dialect=Hurried(bench.sandbox.url))
     owner = asyncio.create_task(bench.submit(context=slow))
     await until(lambda: bench.bought)
     bench.clock.passed += 400
     found = await bench.submit()
     assert (await owner).job_ids == found.job_ids == tuple(bench.bought)
     assert bench.posts == 1
-    assert await bench.kinds() == ["intent", "unknown", "submitted"]
+    kinds = await bench.kinds()
+    assert "unknown" not in kinds[kinds.index("submitted") :]

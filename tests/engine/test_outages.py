@@ -7,7 +7,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from prefect_topaz import engine
-from prefect_topaz.errors import JournalUnavailable
+from prefect_topaz.errors import JournalUnavailable, OutcomeUnknown
 from prefect_topaz.journal import Event, Journal, Record
 from prefect_topaz.models import Place
 from prefect_topaz.places import open_folder
@@ -187,3 +187,33 @@ async def test_a_journal_that_cannot_be_read_stops_the_purchase(bench: Bench):
         await bench.submit()
     assert caught.value.billed == "no"
     assert bench.posts == 0
+
+
+def spoil(bench: Bench, key: str) -> None:
+    folder = bench.folder / "out/.topaz" / key
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "0001.json").write_bytes(b"{")
+
+
+@providers
+async def test_a_bought_job_whose_record_cannot_be_read_is_paid_for(bench: Bench, provider):
+    finished = await bench.finish(provider)
+    spoil(bench, finished.job.work_key)
+    context = bench.context(provider)
+    for step in (engine.wait(context, finished.job), engine.store(context, finished)):
+        with pytest.raises(JournalUnavailable) as caught:
+            await step
+        assert caught.value.billed == "yes"
+        assert [caught.value.job_id] == bench.bought
+
+
+async def test_a_lost_order_beside_an_unreadable_record_may_have_been_taken(bench: Bench):
+    """Whose the listed jobs are cannot be told then; that nothing was bought would be a lie."""
+    spoil(bench, "0" * 64)
+    bench.sandbox.fault("submit", "cut")
+    with pytest.raises(OutcomeUnknown, match="cannot be read") as caught:
+        await bench.submit()
+    assert caught.value.billed == "maybe"
+    (bench.folder / "out/.topaz" / ("0" * 64) / "0001.json").unlink()
+    assert list((await bench.submit()).job_ids) == bench.bought
+    assert bench.posts == 1

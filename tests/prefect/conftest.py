@@ -94,7 +94,9 @@ def deployed(settings: None, api: Api) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="session")
 def worker(deployed: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     log = tmp_path_factory.mktemp("worker") / "log"
-    with Process(program("prefect"), "worker", "start", "--pool", "topaz", log=log) as process:
+    command = (program("prefect"), "worker", "start", "--pool", "topaz")
+    # Seconds between its looks for work; ten by default.
+    with Process(*command, log=log, env={"PREFECT_WORKER_QUERY_SECONDS": "1"}) as process:
         yield process
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pytest
@@ -92,6 +93,19 @@ class ReadingContract:
         assert (status.phase, status.word, status.is_final) == ("unknown", word, False)
         assert status.billed != "no"
 
+    @pytest.mark.parametrize(
+        "value",
+        [10**400, float("nan"), float("inf"), -1, True, "1e9", []],
+        ids=["huge", "nan", "infinite", "negative", "true", "text", "list"],
+    )
+    def test_no_absurd_number_breaks_an_answer(self, value):
+        dialect, order = self.samples.make(), self.samples.order()
+        taken = _numbered(self.samples.accepted, value)
+        assert isinstance(dialect.read_submit(order, reply(200, taken)), Accepted)
+        for word, phase in self.samples.words.items():
+            shown = _numbered(self.samples.status(word), value)
+            assert dialect.read_status("job", reply(200, shown)).phase == phase
+
     @thorough
     @given(status=st.integers(100, 599), body=anywhere)
     def test_no_answer_breaks_a_look(self, status, body):
@@ -145,6 +159,13 @@ def _quoting(body: str, text: str) -> list[bytes]:
     strange = json.dumps({"detail": [{"msg": text}]})
     plain = [filled, strange, json.dumps(text), f"<p>{text}</p>", text]
     return [one.encode() for one in (*plain, *(one.replace("/", "\\/") for one in plain[:3]))]
+
+
+def _numbered(value: Any, number: Any) -> Any:
+    """Put a number, or what stands for one, wherever a body has one."""
+    if isinstance(value, Mapping):
+        return {name: _numbered(inner, number) for name, inner in value.items()}
+    return number if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _filled(value: Any, text: str) -> Any:

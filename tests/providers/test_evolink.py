@@ -195,6 +195,10 @@ def test_a_bare_status_that_no_document_explains_proves_nothing(status):
         assert isinstance(verdict, Unclear)
 
 
+def test_no_result_is_in_the_answer_to_an_order():
+    assert evolink.inline_result(reply(200, {**CREATED, "results": [LINK]})) is None
+
+
 def test_codes_may_be_numbers():
     verdict = evolink.read_submit(EvoLinkOptions().order(), reply(402, error(402)))
     assert isinstance(verdict, Refused)

@@ -205,7 +205,9 @@ def test_the_queue_is_flat_and_the_history_is_wrapped():
         oxen.read_details(GENERATION, reply(200, row("queued")))
 
 
-@pytest.mark.parametrize("link", [None, "", "video.mp4", "ftp://hub.oxen.ai/x", 7])
+@pytest.mark.parametrize(
+    "link", [None, "", "video.mp4", "ftp://hub.oxen.ai/x", "http://[bad", "https://h:port/x", 7]
+)
 def test_a_success_without_a_link_is_no_end_yet(link):
     status = oxen.read_status(GENERATION, reply(200, row("succeeded", result_url=link)))
     assert (status.phase, status.results, status.is_final) == ("succeeded", (), False)

@@ -1,0 +1,311 @@
+"""What ends a wait inside one process, and what becomes of the job: each layer by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect import flow, get_client
+from prefect.states import Cancelled, Cancelling
+
+from prefect_topaz import (
+    EvoLinkCredentials,
+    EvoLinkUpscaler,
+    OxenCredentials,
+    OxenUpscaler,
+    StillRunning,
+    asubmit_upscale,
+    aupscale_video,
+    aupscale_videos,
+    await_for_upscale,
+    cancellation,
+    settle_upscales,
+    submit_upscale,
+    upscale_video,
+    wait_for_upscale,
+)
+from prefect_topaz.cancellation import Lookout, Reason, RunCancelled
+from prefect_topaz.errors import JobCancelled
+from prefect_topaz.sandbox import Sandbox
+from tests.prefect.cancel_support import deletes, reattaches
+from tests.prefect.support import FAST
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox whose jobs take their time, and tell the truth about it."""
+    with Sandbox() as running:
+        running.fault("job", "delay", seconds=60)
+        yield running
+
+
+@pytest.fixture
+def oxen(sandbox: Sandbox) -> OxenUpscaler:
+    credentials = OxenCredentials(api_key=sandbox.api_key, base_url=sandbox.url)
+    return OxenUpscaler(credentials=credentials, resolution="1080p")
+
+
+@pytest.fixture
+def evolink(sandbox: Sandbox) -> EvoLinkUpscaler:
+    credentials = EvoLinkCredentials(api_key=sandbox.api_key, base_url=sandbox.url)
+    return EvoLinkUpscaler(credentials=credentials)
+
+
+def test_a_task_timeout_leaves_the_job_to_the_next_run(oxen, sandbox, clip, tmp_path, api) -> None:
+    url = sandbox.host(clip)
+    hasty = wait_for_upscale.with_options(timeout_seconds=2, retries=0)
+
+    @flow
+    def impatient() -> None:
+        hasty(submit_upscale(url, oxen, f"{tmp_path}/"), oxen, **FAST)
+
+    state = impatient(return_state=True)
+    assert state.is_failed()
+    lines = api.logs(state.state_details.flow_run_id, "the wait was interrupted")
+    assert any(sandbox.purchases()[0].job_id in one["message"] for one in lines)
+    assert not deletes(sandbox)
+    assert reattaches(url, tmp_path, oxen, sandbox)
+
+
+async def test_a_task_timeout_in_async_code_leaves_the_job(
+    oxen, sandbox, clip, tmp_path, api
+) -> None:
+    """Prefect cancels every await again and again then; the question gets through all the same."""
+    url = sandbox.host(clip)
+    hasty = await_for_upscale.with_options(timeout_seconds=2, retries=0)
+
+    @flow
+    async def impatient() -> None:
+        await hasty(await asubmit_upscale(url, oxen, f"{tmp_path}/"), oxen, **FAST)
+
+    state = await impatient(return_state=True)
+    assert state.is_failed()
+    lines = await asyncio.to_thread(
+        api.logs, state.state_details.flow_run_id, "the wait was interrupted"
+    )
+    assert any("Running" in one["message"] for one in lines)
+    assert not deletes(sandbox)
+    assert await asyncio.to_thread(reattaches, url, tmp_path, oxen, sandbox)
+
+
+def test_without_a_flow_run_an_interrupt_leaves_the_job(oxen, sandbox, clip, tmp_path) -> None:
+    url = sandbox.host(clip)
+    run = oxen.trigger(url, f"{tmp_path}/")
+
+    async def interrupted() -> None:
+        await asyncio.wait_for(run.await_for_completion(poll_seconds=0.05), 1)
+
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(interrupted())
+    assert not deletes(sandbox)
+    assert reattaches(url, tmp_path, oxen, sandbox)
+
+
+@pytest.mark.parametrize("word", [Cancelling, Cancelled])
+async def test_an_interrupt_in_a_run_that_a_person_cancelled_cancels_the_job(
+    word, oxen, sandbox, clip, tmp_path
+) -> None:
+    """In a child flow too: a person cancels the run that is shown on top."""
+    assert await _interrupted(word(), oxen, sandbox, clip, tmp_path) == "cancelled"
+    assert len(deletes(sandbox)) == 1
+
+
+async def test_a_runner_that_shuts_down_is_no_person(oxen, sandbox, clip, tmp_path) -> None:
+    state = Cancelled(message="Runner is shutting down.")
+    assert await _interrupted(state, oxen, sandbox, clip, tmp_path) in ("queued", "processing")
+    assert not deletes(sandbox)
+
+
+async def _interrupted(state: Any, oxen: Any, sandbox: Sandbox, clip: Path, place: Path) -> str:
+    """Interrupt a wait in a child flow whose parent is in a state, and give the job's status."""
+
+    @flow
+    async def child() -> None:
+        job = await asubmit_upscale(sandbox.host(clip), oxen, f"{place}/")
+        await await_for_upscale(job, oxen, **FAST)
+
+    @flow
+    async def parent() -> None:
+        from prefect import runtime
+
+        below = asyncio.ensure_future(child())
+        while not sandbox.purchases():
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
+        async with get_client() as client:
+            await client.set_flow_run_state(runtime.flow_run.id, state, force=True)
+        below.cancel()
+        await asyncio.wait({below})
+
+    await parent(return_state=True)
+    (job,) = sandbox.jobs.values()
+    return job.status
+
+
+async def test_an_api_that_cannot_be_reached_never_costs_a_job(monkeypatch) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.setattr(cancellation, "_ASK", 1.0)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        reason = await cancellation.ask(str(uuid4()))
+    assert not reason.cancelled
+    assert "API" in reason.said
+
+
+async def test_a_run_that_the_api_does_not_know_never_costs_a_job() -> None:
+    reason = await cancellation.ask(str(uuid4()))
+    assert not reason.cancelled
+    assert "gave no answer" in reason.said
+
+
+class Clock:
+    """A clock that stands until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_the_own_run_is_asked_about_every_thirty_seconds_and_not_more_often() -> None:
+    clock, asked = Clock(), []
+
+    async def ask(run: str | None) -> Reason:
+        asked.append(clock.now)
+        return Reason(cancelled=clock.now > 90, said="flow run x is Cancelled")
+
+    lookout = Lookout("x", clock, ask)
+    for second in range(95):
+        clock.now = float(second)
+        await lookout.check()
+    assert asked == [30.0, 60.0, 90.0]
+    clock.now = 120.0
+    for _ in range(2):  # every other wait of the run learns it without a question
+        with pytest.raises(RunCancelled, match="x is Cancelled"):
+            await lookout.check()
+    assert asked == [30.0, 60.0, 90.0, 120.0]
+
+
+async def test_outside_a_flow_run_nobody_is_asked() -> None:
+    clock = Clock()
+    lookout = Lookout(None, clock, cancellation.ask)
+    clock.now = 1000.0
+    await lookout.check()
+
+
+@pytest.fixture
+def often(monkeypatch) -> None:
+    """Look at the own flow run at every look at the job."""
+    monkeypatch.setattr(cancellation, "_EVERY", 0.0)
+
+
+async def _ended_by_hand(api: Any, started: asyncio.Task[Any], sandbox: Sandbox) -> Any:
+    """Set the run that ordered to Cancelled, as the UI does, and give its last state."""
+    while not sandbox.purchases():
+        await asyncio.sleep(0.1)
+    run_id = max(api.post("flow_runs/filter"), key=lambda one: one["created"])["id"]
+    body = {"state": {"type": "CANCELLED"}, "force": True}
+    await asyncio.to_thread(api.post, f"flow_runs/{run_id}/set_state", **body)
+    await started
+    return api.run(run_id)
+
+
+async def test_a_run_set_to_cancelled_ends_its_wait_and_its_job(
+    often, oxen, sandbox, clip, tmp_path, api
+) -> None:
+    run = aupscale_video(sandbox.host(clip), tmp_path, oxen, return_state=True, **FAST)
+    ended = await _ended_by_hand(api, asyncio.ensure_future(run), sandbox)
+    job_id = sandbox.purchases()[0].job_id
+    assert ended["state_type"] == "CANCELLED"
+    assert f"job {job_id} at oxen was cancelled" in ended["state"]["message"]
+    assert sandbox.jobs[job_id].status == "cancelled"
+
+
+async def test_an_evolink_job_is_named_in_the_state_of_a_run_set_to_cancelled(
+    often, evolink, sandbox, clip, tmp_path, api
+) -> None:
+    run = aupscale_video(clip, tmp_path, evolink, return_state=True, **FAST)
+    ended = await _ended_by_hand(api, asyncio.ensure_future(run), sandbox)
+    assert ended["state_type"] == "CANCELLED"
+    assert sandbox.purchases()[0].job_id in ended["state"]["message"]
+    assert "settle_upscales" in ended["state"]["message"]
+
+
+async def test_a_batch_that_is_set_to_cancelled_orders_nothing_more(
+    often, oxen, sandbox, clip, tmp_path, api
+) -> None:
+    """A free place in the batch must not be filled with the next purchase."""
+    sandbox.fault("job", "delay", seconds=60, times=2)
+    sources = [sandbox.host(clip, f"{number}.mp4") for number in range(3)]
+    options = {"max_in_flight": 1, "return_state": True, **FAST}
+    run = aupscale_videos(sources, f"{tmp_path}/", oxen, **options)
+    ended = await _ended_by_hand(api, asyncio.ensure_future(run), sandbox)
+    assert ended["state_type"] == "CANCELLED"
+    assert len(sandbox.purchases()) == 1
+    assert len(api.artifacts(ended["id"], "table")) == 1
+
+
+def test_a_passed_deadline_cancels_the_job_if_that_is_asked_for(
+    oxen, sandbox, clip, tmp_path
+) -> None:
+    options = {"deadline_seconds": 0.3, "cancel_on_timeout": True, **FAST}
+    with pytest.raises(JobCancelled, match=r"has not ended within 0\.3 s.*was cancelled"):
+        upscale_video(sandbox.host(clip), tmp_path, oxen, **options)
+    (job,) = sandbox.jobs.values()
+    assert job.status == "cancelled"
+
+
+async def test_a_passed_deadline_says_that_evolink_cannot_cancel(
+    evolink, sandbox, clip, tmp_path
+) -> None:
+    job = await asubmit_upscale(clip, evolink, tmp_path)
+    with pytest.raises(StillRunning, match=r"cannot be cancelled.*settle_upscales") as caught:
+        await await_for_upscale(job, evolink, deadline_seconds=0.3, cancel_on_timeout=True, **FAST)
+    assert caught.value.billed == "yes"
+    assert caught.value.job_id == job.job_ids[0]
+
+
+def test_a_job_that_ends_at_the_deadline_is_delivered(clip, tmp_path) -> None:
+    """It is paid: the wish to cancel came too late."""
+    with Sandbox(reads=2) as sandbox:
+        credentials = OxenCredentials(api_key=sandbox.api_key, base_url=sandbox.url)
+        oxen = OxenUpscaler(credentials=credentials, resolution="1080p")
+        sandbox.fault("cancel", "5xx", times=4)
+        options = {"deadline_seconds": 0.01, "cancel_on_timeout": True, "poll_seconds": 5}
+        video = upscale_video(sandbox.host(clip), tmp_path, oxen, **options)
+        assert Path(video.url).is_file()
+        assert len(sandbox.purchases()) == 1
+
+
+async def test_a_job_that_succeeded_in_spite_of_the_cancel_is_paid_and_settled(
+    clip, tmp_path, api
+) -> None:
+    with Sandbox(reads=2) as sandbox:
+        credentials = OxenCredentials(api_key=sandbox.api_key, base_url=sandbox.url)
+        oxen = OxenUpscaler(credentials=credentials, resolution="1080p")
+        sandbox.fault("cancel", "5xx", times=4)
+
+        @flow
+        async def cancelled() -> None:
+            from prefect import runtime
+
+            job = await asubmit_upscale(sandbox.host(clip), oxen, f"{tmp_path}/")
+            async with get_client() as client:
+                await client.set_flow_run_state(runtime.flow_run.id, Cancelling(), force=True)
+            waiting = asyncio.ensure_future(await_for_upscale(job, oxen, poll_seconds=30))
+            await asyncio.sleep(1)
+            waiting.cancel()
+            await asyncio.wait({waiting})
+
+        state = await cancelled(return_state=True)
+        lines = await asyncio.to_thread(api.logs, state.state_details.flow_run_id, "flow run")
+        assert any(
+            "succeeded in spite of the cancel and is paid" in one["message"] for one in lines
+        )
+        report = await asyncio.to_thread(settle_upscales, tmp_path, oxen)
+        assert [one.job_id for one in report.stored] == [sandbox.purchases()[0].job_id]
