@@ -126,7 +126,8 @@ class Client:
         Raises:
             UnusableSource: If the provider has no such store, or the file is too large for it.
         """
-        call = self.dialect.upload(Upload(path, part="file", name=path.name))
+        size = path.stat().st_size
+        call = self.dialect.upload(Upload(path, part="file", name=path.name, size=size))
         if call is None:
             raise UnusableSource(
                 f"{self.dialect.name} reads URLs only, and the source is the local file {path}:"

@@ -63,10 +63,12 @@ def check_free(folder: Folder, name: str, work_key: str) -> None:
     if not folder.fs.exists(folder.file(name)):
         return
     receipt = read_receipt(folder, name)
-    if receipt is None or receipt.work_key != work_key:
+    ours = receipt is not None and receipt.work_key == work_key
+    # A file of another size beside our receipt is somebody's edit, and not ours to replace.
+    if receipt is None or not ours or _size(folder, name) != receipt.bytes:
         raise UnusableDestination(
-            f"{url_of(folder.fs, folder.file(name))} exists and is not the result of this order:"
-            " choose another destination, or pass overwrite=True",
+            f"{url_of(folder.fs, folder.file(name))} exists and is not, or no longer, the result of this"
+            " order: choose another destination, or pass overwrite=True",
             work_key=work_key,
         )
 
@@ -82,14 +84,18 @@ def read_receipt(folder: Folder, name: str) -> Receipt | None:
 
 def still_there(folder: Folder, name: str, video: StoredVideo) -> bool:
     """Tell whether a stored video is where it was put, with the recorded size."""
-    path = folder.file(name)
-    if url_of(folder.fs, path) != video.url:
+    if url_of(folder.fs, folder.file(name)) != video.url:
         return False
+    return _size(folder, name) == video.bytes
+
+
+def _size(folder: Folder, name: str) -> int | None:
     folder.fs.invalidate_cache()
     try:
-        return int(folder.fs.size(path) or -1) == video.bytes
+        size: int | None = folder.fs.size(folder.file(name))
     except FileNotFoundError:
-        return False
+        return None
+    return size
 
 
 @contextmanager

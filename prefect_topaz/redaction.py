@@ -14,6 +14,10 @@ from pydantic_core import CoreSchema, core_schema
 # may hold them, and what follows may be a signature. JSON may escape the slashes.
 _URL_IN_TEXT = re.compile(r"(?<![a-zA-Z0-9+.-])[a-zA-Z0-9+.-]+:\\?/\\?/[^\s\"<>]+")
 _AFTER_URL = ".,;:!'`)]}"
+# A URL that is quoted decoded may hold spaces, behind which its signature would stay.
+_SIGNATURE = re.compile(
+    r"(?i)\b(x-(?:amz|goog)-[a-z-]+|signature|sig|key-pair-id|policy|token|api_?key)=[^\s&\"'<>]+"
+)
 
 
 def redact_url(url: str) -> str:
@@ -31,12 +35,12 @@ def redact_url(url: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Drop the query of every URL in a text, such as a provider's error message.
+    """Drop the query of every URL in a text, and what looks like a signature anywhere.
 
     >>> redact("cannot fetch https://host/a.mp4?sig=abc: 403")
     'cannot fetch https://host/a.mp4: 403'
     """
-    return _URL_IN_TEXT.sub(_redact_match, text)
+    return _SIGNATURE.sub(r"\1=...", _URL_IN_TEXT.sub(_redact_match, text))
 
 
 def _redact_match(match: re.Match[str]) -> str:

@@ -22,12 +22,14 @@ class Upload:
         path: The file.
         part: Name of the form's file part.
         name: File name told to the server.
+        size: Bytes.
         fields: The form's other fields.
     """
 
     path: Path
     part: str
     name: str
+    size: int
     fields: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -45,6 +45,23 @@ async def hold(context: Context, journal: Journal, record: Record, reply: Reply)
     return (_NAME,)
 
 
+async def held_by_the_dead(journal: Journal, record: Record) -> tuple[str, ...]:
+    """Find the result of an owner that died after keeping it and before writing that down.
+
+    Returns:
+        The names of the files; none if no answer had come, or its result could not be kept.
+    """
+    if record.last.billed == "yes":
+        return ()
+    place = journal.place(record.key)
+    try:
+        await in_thread(place.fs.invalidate_cache)
+        found = await in_thread(place.fs.exists, place.file(_NAME))
+    except Exception:  # noqa: BLE001  # the provider's listing can be asked all the same
+        return ()
+    return (_NAME,) if found else ()
+
+
 async def _download(context: Context, link: SignedUrl, file: Path) -> None:
     async def same() -> SignedUrl:
         return link  # without a job id there is nothing to ask for a fresh one

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from prefect_topaz import errors
+from prefect_topaz.delivery import sweep
 from prefect_topaz.engine.context import Context
 from prefect_topaz.engine.purchase import outlived
 from prefect_topaz.engine.records import failure, ids_of, job_of
@@ -22,6 +23,7 @@ from prefect_topaz.models import (
     StoredVideo,
     Verify,
 )
+from prefect_topaz.places import in_thread
 
 _KEY_LENGTH: Final = 64
 
@@ -91,13 +93,14 @@ async def settle(
     journal = context.journal(place)
     this = _Round(context, journal, place, destination, rulings or Rulings(), verify)
     keys = [key for key in await journal.keys() if len(key) == _KEY_LENGTH]
-    records = [await journal.read(key) for key in keys]
+    records, items = await _read_all(journal, keys)
     ours = [record for record in records if _is_ours(context, record)]
     _check_rulings(this.rulings, ours)
-    items: list[SettleItem] = []
     stored: list[StoredVideo] = []
     for record in ours:
         if record.state == "stored":
+            now = context.client.now().timestamp()
+            await in_thread(sweep, journal.place(record.key), now, workspaces=True)
             continue
         try:
             settled = await _settle(this, record)
@@ -109,6 +112,24 @@ async def settle(
             stored += settled
             items.append(_item(record, "stored", settled[0].url, billed="yes"))
     return SettleReport(items=tuple(items), stored=tuple(stored))
+
+
+async def _read_all(
+    journal: Journal, keys: Sequence[str]
+) -> tuple[list[Record], list[SettleItem]]:
+    """Read the records; one that cannot be read is an item of its own, and stops no other."""
+    found = [await _read_one(journal, key) for key in keys]
+    records = [one for one in found if isinstance(one, Record)]
+    return records, [one for one in found if isinstance(one, SettleItem)]
+
+
+async def _read_one(journal: Journal, key: str) -> Record | SettleItem:
+    try:
+        return await journal.read(key)
+    except errors.JournalUnavailable as error:
+        return SettleItem(
+            work_key=key, source="unknown", state="trouble", billed="maybe", detail=error.message
+        )
 
 
 def _is_ours(context: Context, record: Record) -> bool:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from prefect_topaz.engine.context import Context
+from prefect_topaz.engine.holding import held_by_the_dead
 from prefect_topaz.errors import JournalUnavailable, OutcomeUnknown, TopazError
 from prefect_topaz.journal import Journal, Record
 from prefect_topaz.providers import Candidate
@@ -28,6 +29,8 @@ async def adopt(context: Context, journal: Journal, record: Record) -> Record:
     intent = record.latest("intent")
     assert intent is not None
     assert intent.order is not None
+    if intent.order.blocking and (held := await held_by_the_dead(journal, record)):
+        return await _write_down(context, journal, record, held=held)
     free: list[Candidate] = []
     for delay in _LOOKS:
         await context.client.sleep(delay)
@@ -73,17 +76,23 @@ async def _claimed(journal: Journal, record: Record) -> set[str]:
 
 
 async def _write_down(
-    context: Context, journal: Journal, record: Record, job_ids: Sequence[str]
+    context: Context,
+    journal: Journal,
+    record: Record,
+    job_ids: Sequence[str] = (),
+    held: tuple[str, ...] = (),
 ) -> Record:
     intent = record.latest("intent")
+    proof = "its result lies beside" if held else "the provider's listing echoes the whole request"
     event = context.event(
         "submitted",
         attempt=record.attempt,
         job_ids=tuple(sorted(job_ids)),
-        reason="adopted: the provider's listing echoes the whole request",
+        held=held,
+        reason=f"adopted: {proof}",
         cost=intent.cost if intent else None,
     )
-    context.log(f"the answer was lost, the job was found: {', '.join(job_ids)}")
+    context.log(f"the answer was lost, the job was found: {', '.join(job_ids or held)}")
     return await context.insist(journal, record, event)
 
 

@@ -203,7 +203,7 @@ class Provider(Dialect):
 
     def upload(self, upload: Upload) -> Call:
         """Upload a file as a stream; the public link lives 72 hours [E3]."""
-        if upload.path.stat().st_size > UPLOAD_LIMIT:
+        if upload.size > UPLOAD_LIMIT:
             raise errors.UnusableSource(
                 f"{upload.name} is larger than EvoLink's files API takes"
                 f" ({UPLOAD_LIMIT // 2**20} MiB): give a URL that EvoLink can read"

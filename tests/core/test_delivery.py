@@ -1,6 +1,7 @@
 """A file gets its final name whole or not at all, in its folder and no other."""
 
 import os
+import time
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +20,7 @@ from prefect_topaz.delivery import (
     remove,
     retrieve,
     still_there,
+    sweep,
     target_names,
     workspace,
 )
@@ -337,3 +339,34 @@ def test_a_workspace_for_another_store_lies_in_the_temporary_folder(tmp_path, mo
     with workspace(Folder(RemoteStore(), "place")) as space:
         assert space.parent == tmp_path
     assert not space.exists()
+
+
+UNFINISHED = (f".0001.json.{'a' * 32}", f".clip.mp4.{'b' * 32}.part")
+
+
+def litter(place: Path) -> None:
+    (place / "part-x1_y2z3a").mkdir(parents=True)
+    for name in (*UNFINISHED, "0001.json", "clip.mp4", ".hidden", "part-x1_y2z3a/result.mp4"):
+        (place / name).write_bytes(DATA)
+
+
+def test_what_a_killed_process_left_is_swept_away_and_nothing_else(tmp_path):
+    litter(tmp_path)
+    folder, later = Folder(LocalFileSystem(), str(tmp_path)), time.time() + 3700
+    sweep(folder, later)
+    kept = [".hidden", "0001.json", "clip.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*kept, "part-x1_y2z3a"]
+    sweep(folder, later, workspaces=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+
+
+def test_a_file_that_somebody_may_be_working_on_is_not_swept_away(tmp_path):
+    litter(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    sweep(Folder(LocalFileSystem(), str(tmp_path)), time.time() + 3500, workspaces=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_sweeping_a_folder_that_is_not_there_is_no_trouble(folder):
+    sweep(folder, time.time(), workspaces=True)
+    assert names_in(folder) == []

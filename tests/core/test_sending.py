@@ -252,7 +252,7 @@ async def test_an_upload_sends_the_whole_file_again_when_repeated(serving, trans
     server = serving(lambda visit: visit.answer(503 if visit.number == 1 else 200, b"{}"))
     file = tmp_path / "clip.mp4"
     file.write_bytes(b"video" * 50_000)
-    upload = Upload(file, part="file", name="clip é.mp4", fields={"folder": "x"})
+    upload = Upload(file, part="file", name="clip é.mp4", size=1, fields={"folder": "x"})
     await transport(server).send(Call("POST", server.url, upload=upload))
     first, second = server.visits
     for visit in (first, second):

@@ -139,6 +139,21 @@ async def test_what_no_history_shows_is_paid_for_and_never_bought_again(clip, tm
         assert bench.posts == 1
 
 
+async def test_a_result_whose_keeper_died_is_delivered_though_no_history_shows_it(clip, tmp_path):
+    clock = Clock()
+    silent = Choices(sync_in_history=False)
+    with Sandbox(reads=1, clock=clock.unix, choices=silent) as sandbox:
+        bench = Bench(sandbox, clock, tmp_path, clip)
+        await bench.submit(order=order())
+        (written,) = (tmp_path / "out/.topaz").glob("*/0002.json")
+        written.unlink()
+        assert await bench.kinds(order=order()) == ["intent"]
+        (video,) = await bench.deliver(order=order())
+        assert not video.cached
+        assert (len(bench.bought), bench.posts) == (1, 1)
+        assert held(bench) == []
+
+
 class Broken(Oxen):
     """Oxen.ai on a day when its answer holds a link that is none."""
 

@@ -52,7 +52,7 @@ async def test_overwriting_is_possible_on_purpose(bench: Bench):
 async def test_a_name_taken_while_the_job_ran_fails_the_delivery_alone(bench: Bench):
     finished = await bench.finish()
     path = plant(bench)
-    with pytest.raises(DeliveryFailed, match="is not the result of this order") as caught:
+    with pytest.raises(DeliveryFailed, match="no longer, the result of this order") as caught:
         await engine.store(bench.context(), finished)
     assert caught.value.billed == "yes"
     assert path.read_bytes() == FOREIGN
@@ -133,10 +133,13 @@ async def test_a_writer_that_died_between_receipt_and_video_is_healed(bench: Ben
     assert bench.posts == 1
 
 
-async def test_a_video_of_another_size_is_not_taken_for_the_result(bench: Bench):
+async def test_somebodys_edit_of_a_result_is_replaced_only_on_request(bench: Bench):
     (first,) = await bench.deliver()
-    Path(first.url).write_bytes(b"half a video")
-    (second,) = await bench.deliver()
+    Path(first.url).write_bytes(b"an edit")
+    with pytest.raises(DeliveryFailed, match="overwrite=True"):
+        await bench.deliver()
+    assert Path(first.url).read_bytes() == b"an edit"
+    (second,) = await bench.deliver(store={"overwrite": True})
     assert not second.cached
     assert Path(second.url).stat().st_size == first.bytes
     assert bench.posts == 1

@@ -83,7 +83,7 @@ def every_call(dialect: Dialect, order: Order) -> dict[str, list[Call]]:
         "key": "topaz-0123456789abcdef",
         "job_id": "job",
         "job_ids": ["job", "other"],
-        "upload": Upload(Path(__file__), "file", "clip.mp4"),
+        "upload": Upload(Path(__file__), "file", "clip.mp4", 1),
     }
     calls: dict[str, list[Call]] = {}
     for name, method in inspect.getmembers(dialect, inspect.ismethod):

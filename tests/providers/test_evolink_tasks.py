@@ -108,19 +108,17 @@ def test_an_upload_may_fail_with_http_200(body):
 
 
 def test_an_upload_goes_to_the_files_host():
-    call = evolink.upload(Upload(Path(__file__), "file", "clip.mp4"))
+    call = evolink.upload(Upload(Path(__file__), "file", "clip.mp4", 1))
     assert call.url == "https://files-api.evolink.ai/api/v1/files/upload/stream"
     assert evolink.origins == {"https://api.evolink.ai", "https://files-api.evolink.ai"}
     body = {"success": True, "code": 200, "data": {"file_url": SOURCE}}
     assert evolink.read_upload(reply(200, body)) == SOURCE
 
 
-def test_a_file_that_is_too_large_is_not_uploaded(tmp_path):
-    path = tmp_path / "large.mp4"
-    with path.open("wb") as file:
-        file.truncate(UPLOAD_LIMIT + 1)
+def test_a_file_that_is_too_large_is_not_uploaded():
+    large = Upload(Path("large.mp4"), "file", "large.mp4", UPLOAD_LIMIT + 1)
     with pytest.raises(errors.UnusableSource, match=r"larger than .* \(95 MiB\)"):
-        evolink.upload(Upload(path, "file", "large.mp4"))
+        evolink.upload(large)
 
 
 def test_both_addresses_are_checked():
@@ -137,7 +135,7 @@ def test_the_balance_can_be_asked_for():
 
 
 @pytest.mark.parametrize(
-    "source", [SOURCE, "CLIP.MP4", "https://example.com/a.MP4?x=.mov", "/tmp/a b.mp4"]
+    "source", [SOURCE, "CLIP.MP4", "https://example.com/a.MP4?x=.mov", "/videos/a b.mp4"]
 )
 def test_mp4_sources_are_taken(source):
     evolink.check_source(source)
