@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import fsspec
 
@@ -25,6 +26,12 @@ from prefect_topaz.providers import Dialect
 from prefect_topaz.redaction import SignedUrl, redact_url
 
 _DIGEST = "sha256:"
+# Parameters that sign a URL: of S3, Google Cloud Storage, CloudFront and Azure.
+_SIGNING = re.compile(
+    r"x-(amz|goog)-.+|signature|expires|awsaccesskeyid|googleaccessid|key-pair-id|policy|token"
+    r"|sig|se|st|sp|sv|sr|spr|sip|sks|skt|ske|skv|skoid|sktid",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,8 @@ async def open_source(source: str, dialect: Dialect, version: str | None = None)
         source: An http(s) URL or a local path.
         dialect: The provider that shall read it.
         version: The caller's word for the content, instead of what the store says. Starting with
-            `sha256:` it names the content wherever it lies; else it is bound to the source's URL.
+            `sha256:` it names the content wherever it lies; else it is bound to the source's URL,
+            whatever its signature.
 
     Raises:
         UnusableSource: If it is missing, unreadable, no video, or out of the provider's reach.
@@ -129,7 +137,7 @@ def _from_url(url: SignedUrl, version: str | None) -> OpenSource:
     try:
         with quiet(), _open_url(url) as (file, info):
             media = _probe(file, label)
-            identity = _named(label, version) or _by_validators(label, info)
+            identity = _named(_unsigned(url), version) or _by_validators(_unsigned(url), info)
             if identity is None:
                 file.seek(0)
                 identity = _DIGEST + _sha256(file)
@@ -152,13 +160,26 @@ def _named(label: str, version: str | None) -> str | None:
     return version if version.startswith(_DIGEST) else f"{label}#{version}"
 
 
-def _by_validators(label: str, info: dict[str, Any]) -> str | None:
-    """Name the content by what the server says of it; the query, a signature, stays out of it."""
-    parts = urlsplit(label)
+def _unsigned(url: SignedUrl) -> str:
+    """Name the object of a URL: host, path, and a hash of what in its query is no signature.
+
+    Two signed URLs of one object are the same work, and `?id=1` and `?id=2` are two.
+    """
+    parts = urlsplit(url.reveal())
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    kept = sorted(pair for pair in query if not _SIGNING.fullmatch(pair[0]))
+    place = f"{parts.netloc.rpartition('@')[2].lower()}{parts.path}"
+    if not kept:
+        return place
+    return f"{place}?{hashlib.sha256(repr(kept).encode()).hexdigest()[:16]}"
+
+
+def _by_validators(place: str, info: dict[str, Any]) -> str | None:
+    """Name the content by what the server says of it."""
     validator = info.get("ETag") or info.get("Last-Modified")
     if not validator or not info.get("size"):
         return None
-    return f"{parts.netloc.lower()}{parts.path}#{validator}#{info['size']}"
+    return f"{place}#{validator}#{info['size']}"
 
 
 def _probe(file: Path | BinaryIO, label: str) -> MediaFacts:

@@ -65,7 +65,12 @@ async def store(
     succeeded = [one for one in finished.results if one.phase == "succeeded"]
     place = destination or job.destination
     count = max(job.order.generations, len(succeeded))
-    folder, names = await in_thread(target_names, place, job.source.name, job.order.label, count)
+    try:
+        folder, names = await in_thread(
+            target_names, place, job.source.name, job.order.label, count
+        )
+    except errors.UnusableDestination as error:
+        raise errors.DeliveryFailed(error.message, work_key=job.work_key) from None
     videos: list[StoredVideo] = []
     problems: list[errors.Bought] = []
     for status, name in zip(succeeded, names, strict=False):
@@ -102,11 +107,10 @@ async def _write_down(
 ) -> None:
     event = record.latest("stored")
     known = {video.url for video in event.stored} if event else set()
-    if all(video.url in known for video in videos) and all(video.cached for video in videos):
-        return
-    stored = tuple(video.model_copy(update={"cached": False}) for video in videos)
-    fresh = context.event("stored", attempt=record.attempt, stored=stored, billed="yes")
-    await context.insist(journal, record, fresh)
+    if not all(video.url in known and video.cached for video in videos):
+        stored = tuple(video.model_copy(update={"cached": False}) for video in videos)
+        fresh = context.event("stored", attempt=record.attempt, stored=stored, billed="yes")
+        await context.insist(journal, record, fresh)
     submitted = record.latest("submitted")
     for name in submitted.held if submitted else ():
         # Published and written down: the copy beside the journal has done its duty.

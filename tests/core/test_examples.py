@@ -8,7 +8,8 @@ import pytest
 
 import prefect_topaz
 
-EDGE = {"blocks", "bridge", "demo", "flows", "reports", "runs", "settings", "settlement", "tasks"}
+EDGE = {"blocks", "bridge", "cancellation", "demo", "flows", "hooks", "reports", "runs"}
+EDGE |= {"settings", "settlement", "tasks"}
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(prefect_topaz.__path__, "prefect_topaz.")
