@@ -20,6 +20,7 @@ from prefect_topaz import (
     cancel_upscales_on_cancellation,
     note_upscales_on_crash,
 )
+from prefect_topaz.models import BatchItem
 
 
 # The hooks see to paid jobs when the run's process could not; they read the parameters
@@ -56,8 +57,9 @@ async def upscale_folder(
         max_cost=max_cost_per_video,
         max_in_flight=max_in_flight,
     )
-    # A run that was set to Cancelled ends in that state, and has no report.
-    if isinstance(report, BatchReport) and report.failed:
-        reasons = "; ".join(f"{item.source}: {item.error}" for item in report.failed)
-        raise TopazError(f"{len(report.failed)} of {len(report.items)} videos failed: {reasons}")
+    # A run that was set to Cancelled ends in that state, which stands here in the report's place.
+    failed: tuple[BatchItem, ...] = getattr(report, "failed", ())
+    if failed:
+        reasons = "; ".join(f"{item.source}: {item.error}" for item in failed)
+        raise TopazError(f"{len(failed)} of {len(report.items)} videos failed: {reasons}")
     return report

@@ -64,15 +64,28 @@ class Client:
         """
         await self._free(self.dialect.check())
 
-    async def submit(self, order: Order, source: SignedUrl, key: str) -> Reply:
+    async def submit(
+        self,
+        order: Order,
+        source: SignedUrl,
+        key: str,
+        *,
+        before: Callable[[], None] = lambda: None,
+    ) -> Reply:
         """Buy: send the one call that is not repeatable, and hand its answer on.
+
+        Args:
+            order: What to buy.
+            source: For what.
+            key: Names the purchase for the provider.
+            before: Is asked before each attempt, and may raise instead.
 
         Raises:
             OutcomeLost: If it left and no answer came.
             ProviderUnavailable: If it never left.
         """
         call = self.dialect.submit(order, source, key)
-        return await self.transport.send(call, patience=SUBMIT_PATIENCE)
+        return await self.transport.send(call, patience=SUBMIT_PATIENCE, before=before)
 
     async def status(self, job_id: str, *, attempts: int = ATTEMPTS) -> JobStatus:
         """Ask how a job is."""

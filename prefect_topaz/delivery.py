@@ -21,9 +21,8 @@ _LONGEST = 120  # bytes of a source's name in the result's; file systems end at 
 # Object stores show an upload under its name only when it is complete; other stores as it grows.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "r2"}
 
-# What a killed process leaves: files on their way to a name, and folders to download into.
+# What a killed process leaves of a file on its way to a name.
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}(\.part)?")
-_WORKSPACE = re.compile(r"part-\w{8}")
 _ABANDONED = 3600.0  # seconds without a change after which nobody works on an unfinished file
 
 
@@ -211,9 +210,9 @@ def sweep(folder: Folder, now: float, *, workspaces: bool = False) -> None:
         for path in local.iterdir() if local else ():
             if _UNFINISHED.fullmatch(path.name) and now - _changed(path) > _ABANDONED:
                 path.unlink()
-            elif workspaces and _WORKSPACE.fullmatch(path.name):
-                if now - max(map(_changed, (path, *path.iterdir()))) > _ABANDONED:
-                    shutil.rmtree(path)
+        for space in local.glob("part-*") if local and workspaces else ():
+            if now - max(map(_changed, (space, *space.iterdir()))) > _ABANDONED:
+                shutil.rmtree(space)
 
 
 def _changed(path: Path) -> float:

@@ -91,7 +91,9 @@ async def _upscale(
             verify=options.verify,
             overwrite=options.overwrite,
         )
-        video = as_one(videos)
+        # A repeated store finds what its first try has stored; this run bought it all the same.
+        found = job.reattached and all(one.cached for one in videos)
+        video = as_one([one.model_copy(update={"cached": found}) for one in videos])
         await reports.report_video(video, place_of(destination))
         return video
 

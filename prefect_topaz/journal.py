@@ -14,9 +14,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from prefect_topaz.errors import Billed, JournalUnavailable
+from prefect_topaz.errors import Billed, JournalUnavailable, UnusableDestination
 from prefect_topaz.models import Cost, Frozen, JobStatus, Order, Place, Source, StoredVideo
-from prefect_topaz.places import Folder, create, in_thread, read
+from prefect_topaz.places import Folder, check_exclusive, create, in_thread, read
 from prefect_topaz.transport import describe
 
 Kind = Literal[
@@ -145,6 +145,23 @@ class Journal:
     def place(self, key: str) -> Folder:
         """Give the folder of a piece of work."""
         return self.folder.folder(key)
+
+    async def check(self) -> None:
+        """Find out whether of two writers one wins here.
+
+        Raises:
+            UnusableDestination: If both may: then nothing may be bought.
+            JournalUnavailable: If nothing can be written.
+        """
+        try:
+            await in_thread(check_exclusive, self.folder)
+        except UnusableDestination:
+            raise
+        except Exception as error:  # noqa: BLE001  # every store raises kinds of its own
+            raise JournalUnavailable(
+                f"the journal {self.folder.url} cannot be written ({describe(error)}): nothing is"
+                " bought without it"
+            ) from None
 
     async def read(self, key: str) -> Record:
         """Read what happened to a piece of work.

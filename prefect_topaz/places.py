@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import fsspec
+from fsspec import AbstractFileSystem
+from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.utils import tokenize
 
 from prefect_topaz.errors import UnusableDestination
 from prefect_topaz.models import Place
@@ -24,6 +29,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 _memory_lock = threading.Lock()
+_exclusive: set[str] = set()  # the folders that passed `check_exclusive`, in this process
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -185,6 +191,62 @@ def _create_remote(fs: Any, path: str, data: bytes) -> None:
         if any(word in str(error) for word in ("PreconditionFailed", "ConditionalRequestConflict")):
             raise FileExistsError(path) from None
         raise
+
+
+def check_exclusive(folder: Folder) -> None:
+    """Find out, once a folder and process, whether `create` is exclusive there.
+
+    Raises:
+        UnusableDestination: If it is not, so that two runs at once could both buy.
+    """
+    fs = folder.fs
+    # Not by the store itself: fsspec makes another one for each thread.
+    asked = tokenize(type(fs), fs.storage_args, fs.storage_options, folder.path)
+    if isinstance(fs, LocalFileSystem | MemoryFileSystem) or asked in _exclusive:
+        return
+    if lack := _lack_of(fs, folder):
+        raise UnusableDestination(
+            f"{redact_url(folder.url)} cannot hold the journal, since its store {lack}: two runs"
+            " at once could both buy. Pass journal= with a folder on the local disk, S3, Google"
+            " Cloud Storage or Azure; the videos may go here all the same"
+        )
+    _exclusive.add(asked)
+
+
+def _lack_of(fs: Any, folder: Folder) -> str | None:
+    """Say why a store's create is not exclusive; None if it is."""
+    while isinstance(fs, DirFileSystem):
+        fs = fs.fs
+    # What a store inherits from fsspec: a look and then a write, as FTP, SFTP and SMB have it.
+    if getattr(fs.pipe_file, "__func__", None) is AbstractFileSystem.pipe_file:
+        return "only looks whether a file is there, and then writes"
+    try:
+        return "let two writers create one file" if _winners(folder) > 1 else None
+    except (NotImplementedError, TypeError):
+        return "cannot create a file exclusively"
+    except OSError as error:
+        if error.errno == errno.ENOSYS:  # an S3 server that does not know the condition
+            return "cannot create a file exclusively"
+        raise
+
+
+def _winners(folder: Folder) -> int:
+    """Let two writers create one file at once, and count those who are told that they did."""
+    path = folder.file(f".{uuid.uuid4().hex}")
+
+    def wins(data: bytes) -> bool:
+        try:
+            create(folder.fs, path, data)
+        except FileExistsError:
+            return False
+        return True
+
+    try:
+        with ThreadPoolExecutor(2) as writers:
+            return sum(writers.map(wins, (b"one", b"two")))
+    finally:
+        with suppress(Exception):
+            folder.fs.rm_file(path)
 
 
 def read(fs: Any, path: str) -> bytes | None:

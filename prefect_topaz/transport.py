@@ -160,7 +160,12 @@ class Transport:
     jitter: Callable[[], float] = spread
 
     async def send(
-        self, call: Call, *, attempts: int = ATTEMPTS, patience: float = math.inf
+        self,
+        call: Call,
+        *,
+        attempts: int = ATTEMPTS,
+        patience: float = math.inf,
+        before: Callable[[], None] = lambda: None,
     ) -> Reply:
         """Send a call until there is an answer, within the policy of `decide`.
 
@@ -169,6 +174,7 @@ class Transport:
             attempts: How many times at most.
             patience: Seconds of waiting between attempts, in all; a longer wait that the server
                 asks for ends the attempts instead.
+            before: Is asked before each attempt, and may raise instead.
 
         Raises:
             OutcomeLost: If a call that is not repeatable left without an answer.
@@ -176,6 +182,7 @@ class Transport:
         """
         where = f"{call.method} {redact_url(call.url)}"
         for attempt in range(1, attempts + 1):
+            before()
             reply, error = await self._attempt(call)
             decision = self._decide(call, reply, error, attempt, attempts)
             patience -= decision.delay

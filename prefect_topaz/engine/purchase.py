@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
@@ -13,6 +12,7 @@ from prefect_topaz import errors
 from prefect_topaz.delivery import check_free, target_names
 from prefect_topaz.engine.context import Context
 from prefect_topaz.engine.holding import hold
+from prefect_topaz.engine.lease import BLOCKING_LEASE, LEASE, Turn, await_owner
 from prefect_topaz.engine.records import failure, ids_of, job_of
 from prefect_topaz.engine.unknown import adopt
 from prefect_topaz.journal import Event, Journal, Record
@@ -25,12 +25,6 @@ from prefect_topaz.wire import Accepted, Refused, Reply, Unclear
 T = TypeVar("T")
 
 JOURNAL: Final = ".topaz"
-# An owner that says nothing for so long counts as gone. It covers the longest way through one
-# purchase: the patience with a busy provider and the read time-out of every attempt.
-LEASE: Final = 300.0
-_BLOCKING_LEASE: Final = 3600.0 + LEASE
-_SKEW: Final = 60.0  # seconds by which two machines' clocks may differ
-_LOOK: Final = 2.0  # seconds between looks at somebody else's purchase
 _GRACE: Final = 20.0  # seconds that a cancelled purchase may take to be written down
 
 
@@ -93,7 +87,7 @@ async def submit(context: Context, purchase: Purchase) -> UpscaleJob:
             if bought is not None:
                 return job_of(bought, place, purchase.destination, reattached=False)
         elif record.state == "intended":
-            watched = await _await_owner(context, journal, record, watched)
+            watched = await await_owner(context, journal, record, watched)
         elif record.state == "unknown":
             await adopt(context, journal, record)
         elif record.state == "failed":
@@ -106,12 +100,14 @@ async def submit(context: Context, purchase: Purchase) -> UpscaleJob:
 async def _buy(
     context: Context, journal: Journal, record: Record, purchase: Purchase
 ) -> Record | None:
-    """Check, write the intent, and send; None if somebody else wrote an intent first."""
+    """Check, write the intent, and send; None if the record is somebody else's to decide."""
     order, source = purchase.order, purchase.source
     cost = context.client.dialect.estimate(order, source.facts.media)
     _check_cost(cost, purchase.max_cost)
     await in_thread(_check_destination, purchase, record.key)
+    await journal.check()
     url = await source.sendable(context.client)
+    turn = Turn(context, context.monotonic())
     intent = context.event(
         "intent",
         attempt=record.attempt + 1 if record.state == "failed" else max(record.attempt, 1),
@@ -119,7 +115,7 @@ async def _buy(
         source=source.facts,
         destination=purchase.destination,
         source_digest=url.digest,
-        lease=_BLOCKING_LEASE if order.blocking else LEASE,
+        lease=BLOCKING_LEASE if order.blocking else LEASE,
         cost=cost,
     )
     intended = await journal.append(record, intent)
@@ -129,7 +125,7 @@ async def _buy(
 
     async def post() -> Record:
         try:
-            reply = await context.client.submit(order, url, key)
+            reply = await context.client.submit(order, url, key, before=lambda: turn.check(intent))
         except OutcomeLost as error:
             return await _unknown(context, journal, intended, str(error))
         except errors.ProviderUnavailable as error:
@@ -146,7 +142,10 @@ async def _buy(
                 reply.spooled.unlink(missing_ok=True)
 
     bought = await _uninterrupted(post())
-    return bought if bought.state != "unknown" else await adopt(context, journal, bought)
+    if bought.state == "unknown":
+        return await adopt(context, journal, bought)
+    # Given up for gone and overtaken, this owner has no say any more: the record is read again.
+    return bought if bought.state in ("submitted", "finished", "stored") else None
 
 
 def idempotency_key(key: str, intent: Event) -> str:
@@ -199,19 +198,28 @@ async def _refused(
     context: Context, journal: Journal, record: Record, error: errors.TopazError
 ) -> Record:
     event = context.event("refused", attempt=record.attempt, reason=error.message)
-    await context.insist(journal, record, event, still=_is_open)
+    await context.insist(journal, record, event, still=_is_open(record))
     error.work_key = record.key
     raise error
 
 
 async def _unknown(context: Context, journal: Journal, record: Record, reason: str) -> Record:
     event = context.event("unknown", attempt=record.attempt, reason=reason, billed="maybe")
-    return await context.insist(journal, record, event, still=_is_open)
+    return await context.insist(journal, record, event, still=_is_open(record))
 
 
-def _is_open(record: Record) -> bool:
-    """Tell whether nobody has found the job meanwhile: a slow owner must not undo that."""
-    return record.state in ("intended", "unknown")
+def _is_open(mine: Record) -> Callable[[Record], bool]:
+    """Tell whether nobody has found the job, or begins anew: a slow owner must not undo that."""
+
+    def is_open(record: Record) -> bool:
+        return record.state in ("intended", "unknown") and _intent_of(record) == _intent_of(mine)
+
+    return is_open
+
+
+def _intent_of(record: Record) -> str | None:
+    intent = record.latest("intent")
+    return intent.nonce if intent else None
 
 
 def _check_cost(cost: Cost, cap: Decimal | None) -> None:
@@ -238,41 +246,6 @@ def _check_destination(purchase: Purchase, key: str) -> None:
     )
     for name in names if not purchase.overwrite else ():
         check_free(folder, name, key)
-
-
-async def _await_owner(
-    context: Context, journal: Journal, record: Record, watched: tuple[int, float] | None
-) -> tuple[int, float]:
-    """Let the one who wrote the intent finish, or find that it is gone.
-
-    Args:
-        context: Who waits.
-        journal: Where the record is.
-        record: The record, whose last event is an intent.
-        watched: How many events there were when this intent was first seen, and when that was.
-    """
-    if watched is None or watched[0] != len(record.events):
-        context.log("this work is being bought by another run: waiting for its outcome")
-        watched = (len(record.events), context.monotonic())
-    # Either clock is enough: the wall clock may be skewed, the watch may have begun late.
-    silent = context.monotonic() - watched[1] > (record.last.lease or LEASE)
-    if silent or outlived(context, record):
-        gone = context.event(
-            "unknown",
-            attempt=record.attempt,
-            billed="maybe",
-            reason=f"{record.last.by} wrote an intent and nothing after it",
-        )
-        await journal.append(record, gone)
-    else:
-        await context.client.sleep(_LOOK)
-    return watched
-
-
-def outlived(context: Context, record: Record) -> bool:
-    """Tell whether an intent is older than its owner may be silent, by the wall clock."""
-    age = context.client.now() - record.last.at
-    return age > timedelta(seconds=(record.last.lease or LEASE) + _SKEW)
 
 
 async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:

@@ -9,7 +9,7 @@ from typing import Final
 from prefect_topaz import errors
 from prefect_topaz.delivery import sweep
 from prefect_topaz.engine.context import Context
-from prefect_topaz.engine.purchase import outlived
+from prefect_topaz.engine.lease import outlived
 from prefect_topaz.engine.records import failure, ids_of, job_of
 from prefect_topaz.engine.storing import store
 from prefect_topaz.engine.unknown import adopt

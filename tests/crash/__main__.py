@@ -35,7 +35,6 @@ def _line(*fields: object) -> str:
 def _shown(row: Row) -> str:
     line = _line(row.point, row.case, row.restart, row.purchases, row.runs, row.outcome)
     notes = [f"  WRONG: {problem}" for problem in row.problems]
-    notes += [f"  left behind: {path}" for path in row.leftovers]
     return "\n".join([line, *notes])
 
 
@@ -49,20 +48,22 @@ def main(words: Sequence[str] | None = None) -> int:
     start, rows = time.monotonic(), []
     chosen = [case for case in CASES if case.name in (options.case or [case.name])]
     stores, kinds = options.store or ["local", "s3"], options.kind or KINDS
-    print(_line("killed, or not told", "what", "restarted on", "purchases", "runs", "outcome"))
+    _say(_line("killed, or not told", "what", "restarted on", "purchases", "runs", "outcome"))
     with Matrix(options.workers) as matrix:
         every = cells(matrix, chosen, stores, kinds, options.restart or RESTARTS)
         for row in matrix.play(list(every)[options.at :: options.every]):
             rows.append(row)
-            print(_shown(row), flush=True)
-    wrong, littered = (sum(map(bool, found)) for found in _verdicts(rows))
+            _say(_shown(row))
+    wrong = sum(bool(row.problems) for row in rows)
+    swept = sum(bool(row.leftovers) for row in rows)
     seconds = time.monotonic() - start
-    print(f"{len(rows)} rows, {wrong} wrong, {littered} with leftovers, {seconds:.0f} s")
+    _say(f"{len(rows)} rows, {wrong} wrong, {swept} left something to sweep, {seconds:.0f} s")
     return 1 if wrong or not rows else 0
 
 
-def _verdicts(rows: Sequence[Row]) -> tuple[list[list[str]], list[list[str]]]:
-    return [row.problems for row in rows], [row.leftovers for row in rows]
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from prefect_topaz.redaction import SignedUrl
 from prefect_topaz.sources import open_source
 from prefect_topaz.wire import Call
 from tests.crash.effects import Effects, dying_store
+from tests.crash.telling import tell
 
 _LONGEST = 1500  # characters of a message; a line must go through the pipe in one piece
 
@@ -63,23 +64,21 @@ class Clock:
         await asyncio.sleep(0)
 
 
-def tell(kind: str, value: Any) -> None:
-    """Tell the parent something, in one piece."""
-    os.write(1, json.dumps([kind, value]).encode() + b"\n")
-
-
 def _dialect(job: dict[str, Any]) -> Dialect:
     kind: Any = load(job["provider"])
+    dialect: Dialect = kind(job["url"])
     if job.get("read_seconds") is None:
-        return kind(job["url"])
+        return dialect
 
-    class Hurried(kind):
+    class Hurried(kind):  # type: ignore[misc]  # which dialect it is shows at run time
         """The same provider for somebody who does not wait long for an answer."""
 
         def submit(self, order: Order, source: SignedUrl, key: str) -> Call:
-            return replace(super().submit(order, source, key), read_seconds=job["read_seconds"])
+            call: Call = super().submit(order, source, key)
+            return replace(call, read_seconds=job["read_seconds"])
 
-    return Hurried(job["url"])
+    hurried: Dialect = Hurried(job["url"])
+    return hurried
 
 
 def _order(job: dict[str, Any]) -> Order:

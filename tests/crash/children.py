@@ -9,13 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from typing_extensions import Self
 
-_PATIENCE = 60.0  # seconds that one process may take
+_PATIENCE = 120.0  # seconds that one process may take
 
 
 @dataclass
@@ -39,7 +39,13 @@ class Ended:
 
 
 class Children:
-    """Runs orders in processes of their own, one at a time; use it in a `with` statement."""
+    """Runs orders in processes of their own, one at a time; use it in a `with` statement.
+
+    Attributes:
+        skips_time: Whether time passes as fast as the processes sleep.
+    """
+
+    skips_time = True
 
     def __enter__(self) -> Self:
         """Load what every process needs."""
@@ -68,20 +74,39 @@ class Children:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
-        ended, over = Ended(), threading.Event()
-        for line in self._process.stdout:
+        return listen(self._process.stdout, when)
+
+
+def listen(lines: Iterable[str], when: Callable[[], bool] | None, pid: int | None = None) -> Ended:
+    """Follow one process by what it tells, and kill it at its moment.
+
+    Args:
+        lines: What it tells.
+        when: Tells that it shall be killed now.
+        pid: The process, if it does not tell that itself.
+    """
+    ended, over = Ended(), threading.Event()
+    if pid is not None:
+        _start_watch(pid, when, over)
+    try:
+        for line in lines:
             kind, value = json.loads(line)
             if kind == "pid":
-                threading.Thread(target=_watch, args=(value, when, over), daemon=True).start()
+                _start_watch(value, when, over)
             elif kind == "effect":
                 ended.effects.append(value)
             elif kind == "result":
                 ended.result = value
             else:
-                over.set()
                 ended.status = value
-                return ended
-        raise RuntimeError("the program that starts the processes has ended")
+                break
+    finally:
+        over.set()
+    return ended
+
+
+def _start_watch(pid: int, when: Callable[[], bool] | None, over: threading.Event) -> None:
+    threading.Thread(target=_watch, args=(pid, when, over), daemon=True).start()
 
 
 def _watch(pid: int, when: Callable[[], bool] | None, over: threading.Event) -> None:

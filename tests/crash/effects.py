@@ -12,6 +12,7 @@ import resource
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import s3fs
@@ -40,11 +41,11 @@ class Effects:
 
     Args:
         tell: Takes the name of an effect.
-        fatal: The number of the effect that shall not happen, from 1; None to live.
+        fatal: The effect that shall not happen, by its number from 1 or its name; None to live.
         torn: Whether the fatal effect, opening a file, happens, and the first write dies half-way.
     """
 
-    def __init__(self, tell: Callable[[str], None], fatal: int | None, *, torn: bool) -> None:
+    def __init__(self, tell: Callable[[str], None], fatal: int | str | None, *, torn: bool) -> None:
         self._tell, self._fatal, self._torn = tell, fatal, torn
         self._lock = threading.Lock()
         self._count = 0
@@ -57,8 +58,9 @@ class Effects:
         """Count the effect that comes next, and die if it is the fatal one."""
         with self._lock:
             self._count += 1
-            self._tell(_RANDOM.sub("*", label))
-            if self._count != self._fatal:
+            name = _RANDOM.sub("*", label)
+            self._tell(name)
+            if self._fatal not in (self._count, name):
                 return
             if self._torn:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (_TORN_BYTES, _TORN_BYTES))
@@ -79,7 +81,7 @@ class Effects:
                 verb, path = label
                 for root in roots:
                     if path.startswith(root):
-                        self.step(f"{verb} {os.path.basename(root)}{path[len(root) :]}")
+                        self.step(f"{verb} {Path(root).name}{path[len(root) :]}")
                         return
 
         return hook
@@ -91,20 +93,20 @@ def _file_effect(event: str, args: tuple[Any, ...]) -> tuple[str, str] | None:
         path, _, flags = args
         if not isinstance(path, str | bytes | os.PathLike) or not flags & _CHANGING:
             return None
-        return ("write" if flags & _FILLING else "open"), os.path.abspath(os.fsdecode(path))
+        return ("write" if flags & _FILLING else "open"), str(Path(os.fsdecode(path)).absolute())
     if (verb := _NAMES.get(event)) is None:
         return None
-    path = os.fsdecode(args[1] if event in _SECOND else args[0])
+    changed = Path(os.fsdecode(args[1] if event in _SECOND else args[0]))
     # `shutil.rmtree` names a file by its folder's descriptor, the last argument.
     if event in ("os.remove", "os.rmdir") and args[-1] != -1:
-        path = os.path.join(os.readlink(f"/proc/self/fd/{args[-1]}"), path)
-    return verb, os.path.abspath(path)
+        changed = Path(f"/proc/self/fd/{args[-1]}").readlink() / changed
+    return verb, str(changed.absolute())
 
 
 def dying_store(effects: Effects) -> type[s3fs.S3FileSystem]:
     """Make an S3 file system that counts every call which changes the store."""
 
-    class DyingS3(s3fs.S3FileSystem):
+    class DyingS3(s3fs.S3FileSystem):  # type: ignore[misc]  # s3fs publishes no types
         async def _pipe_file(self, path: str, data: Any, *args: Any, **kwargs: Any) -> Any:
             effects.step(f"create {path.partition('/')[2]}")
             return await super()._pipe_file(path, data, *args, **kwargs)

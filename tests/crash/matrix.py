@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import queue
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from typing_extensions import Self
 
 from prefect_topaz.sandbox import make_clip
 from tests.crash.children import Children
@@ -18,6 +21,7 @@ from tests.crash.scenario import (
     Death,
     Scenario,
     deaths_at_effects,
+    deaths_of_the_flow,
     deaths_on_the_wire,
     lost_answers,
 )
@@ -25,18 +29,15 @@ from tests.crash.stores import s3_folder, s3_server
 from tests.crash.world import Case, World
 
 Store = Literal["local", "s3"]
-Kind = Literal["effects", "wire", "answers", "recovery"]
-KINDS: tuple[Kind, ...] = ("effects", "wire", "answers", "recovery")
+Kind = Literal["effects", "wire", "answers", "recovery", "flow"]
+KINDS: tuple[Kind, ...] = ("effects", "wire", "answers", "recovery", "flow")
 
 OXEN = Case("oxen", "oxen")
 EVOLINK = Case("evolink", "evolink", lookup=False)
-CASES = (
-    OXEN,
-    EVOLINK,
-    Case("oxen, three videos", "oxen", {"num_generations": 3}, generations=3),
-    Case("oxen, blocking", "oxen", {"mode": "sync"}),
-    Case("evolink, local file", "evolink", upload=True, lookup=False),
-)
+THREE = Case("oxen, three videos", "oxen", {"num_generations": 3}, generations=3)
+BLOCKING = Case("oxen, blocking", "oxen", {"mode": "sync"})
+LOCAL_FILE = Case("evolink, local file", "evolink", upload=True, lookup=False)
+CASES = (OXEN, EVOLINK, THREE, BLOCKING, LOCAL_FILE)
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,14 @@ class Cell:
         store: Where the result goes.
         scenario: How the client dies.
         restart: Where it is started again.
+        flow: Whether the client is the real flow, with a Prefect server.
     """
 
     case: Case
     store: Store
     scenario: Scenario
     restart: Restart
+    flow: bool = False
 
 
 class Matrix:
@@ -66,9 +69,11 @@ class Matrix:
     def __init__(self, workers: int = 2) -> None:
         self._workers = workers
         self._idle: queue.SimpleQueue[Children] = queue.SimpleQueue()
+        self._lock = threading.Lock()
         self._address: str | None = None
+        self._flow: Children | None = None
 
-    def __enter__(self) -> Matrix:
+    def __enter__(self) -> Self:
         """Start what starts processes."""
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crash-")))
@@ -88,23 +93,20 @@ class Matrix:
 
         def one(cell: Cell) -> Row:
             name = cell.case.name if cell.store == "local" else f"{cell.case.name}, {cell.store}"
-            return self._in_world(
-                cell.case, cell.store, lambda world: play(world, cell.scenario, cell.restart, name)
-            )
+            with self._world(cell.case, cell.store, flow=cell.flow) as world:
+                return play(world, cell.scenario, cell.restart, name)
 
         return self._pool.map(one, cells)
 
     def effects(self, case: Case, store: Store, *deaths: Death) -> list[str]:
         """Learn what a run does that is not killed, after runs that are."""
 
-        def learn(world: World) -> list[str]:
+        with self._world(case, store) as world:
             for death in deaths:
                 for fault in death.faults:
                     world.sandbox.fault(fault.operation, fault.kind, **fault.details)
                 world.run(world.machine, fatal=death.fatal, torn=death.torn, when=death.when)
             return world.run(world.machine).effects
-
-        return self._in_world(case, store, learn)
 
     def scenarios(self, case: Case, store: Store, kinds: Sequence[Kind]) -> Iterator[Scenario]:
         """List the ways to die that a purchase has."""
@@ -117,20 +119,34 @@ class Matrix:
         if "recovery" in kinds and case.lookup:
             unread = deaths_on_the_wire(case)[1].deaths
             yield from deaths_at_effects(self.effects(case, store, *unread), unread)
+        if "flow" in kinds and store == "local" and case in (OXEN, EVOLINK):
+            yield from deaths_of_the_flow(case)
 
-    def _in_world(self, case: Case, store: Store, work: Callable[[World], Any]) -> Any:
+    @contextmanager
+    def _world(self, case: Case, store: Store, *, flow: bool = False) -> Iterator[World]:
         children = self._idle.get()
         try:
             place = s3_folder(self._s3()) if store == "s3" else None
-            with World(case, self._clip, children, place) as world:
-                return work(world)
+            client = self._flows() if flow else children
+            with World(case, self._clip, client, place) as world:
+                yield world
         finally:
             self._idle.put(children)
 
+    def _flows(self) -> Children:
+        with self._lock:
+            if self._flow is None:
+                # Needs Prefect, which nothing else here does.
+                from tests.crash.flow import flow_children
+
+                self._flow = self._stack.enter_context(flow_children())
+            return self._flow
+
     def _s3(self) -> str:
-        if self._address is None:
-            self._address = self._stack.enter_context(s3_server())
-        return self._address
+        with self._lock:
+            if self._address is None:
+                self._address = self._stack.enter_context(s3_server())
+            return self._address
 
 
 def cells(
@@ -145,4 +161,4 @@ def cells(
         for case in cases:
             for scenario in matrix.scenarios(case, store, kinds):
                 for restart in restarts:
-                    yield Cell(case, store, scenario, restart)
+                    yield Cell(case, store, scenario, restart, flow=scenario.flow)

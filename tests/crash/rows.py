@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from tests.crash.children import Ended
 from tests.crash.inspection import broken_files, leftovers, missing_files
@@ -27,7 +26,7 @@ class Row:
         purchases: How many jobs the provider took, in the end.
         runs: How many processes it took, in all.
         outcome: How it ended.
-        leftovers: What the dead processes left at the destination.
+        leftovers: What the dead processes left at the destination, for a later run to sweep away.
         problems: What is wrong; nothing, if the promise holds.
     """
 
@@ -75,12 +74,9 @@ def _die(world: World, machine: Machine, death: Death, row: Row) -> None:
     row.runs += 1
     ended = world.run(machine, **options)
     if death.fatal is not None and ended.effects:
-        row.point = f"{row.point} {ended.effects[death.fatal - 1 :][:1] or ended.effects[-1:]}"
-        row.point = re.sub(r"\['(.*)'\]", r"\1", row.point)
+        row.point = f"{row.point} {ended.effects[-1]}"
     if ended.killed == death.survives:
         row.problems.append(f"it was not killed: {_outcome(ended)}, {_message(ended)}")
-    if death.taken_later:
-        world.await_purchase()
     row.problems += broken_files(world.files())
 
 
@@ -123,6 +119,7 @@ def _rule(world: World, machine: Machine, ended: Ended, row: Row) -> None:
     """Do what the error asks for: adopt the job that is there, or buy again."""
     assert ended.result is not None
     key = ended.result["work_key"]
+    rulings: dict[str, Any]
     if world.purchases:
         row.outcome += ", adopted"
         rulings = {"adopt": {key: world.purchases[0]}}
@@ -143,10 +140,15 @@ def _judge(world: World, row: Row) -> None:
     row.purchases = len(world.purchases)
     if row.purchases != world.case.generations:
         row.problems.append(f"{row.purchases} jobs were bought instead of {world.case.generations}")
-    files = world.files()
-    row.problems += broken_files(files)
-    row.problems += missing_files(world.case, files)
-    row.leftovers = leftovers(files)
+    allowed = 2 if "again" in row.outcome else 1
+    if world.posts > allowed:
+        row.problems.append(f"{world.posts} orders were sent instead of {allowed}")
+    row.leftovers = leftovers(world.files())
     spent = world.run(world.other)
     if not spent.result or not spent.result.get("cached") or len(world.purchases) != row.purchases:
         row.problems.append(f"a further run did not find it: {_outcome(spent)}, {_message(spent)}")
+    files = world.files()
+    row.problems += broken_files(files)
+    row.problems += missing_files(world.case, files)
+    if world.children.skips_time:
+        row.problems += [f"left behind for good: {path}" for path in leftovers(files)]

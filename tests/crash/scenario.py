@@ -26,22 +26,20 @@ class Death:
     """How one run of the client goes wrong.
 
     Attributes:
-        fatal: The number of the effect before which it is killed.
+        fatal: The effect before which it is killed, by its number or its name.
         torn: Whether it dies in the first write after that effect instead.
         faults: What the provider does to it.
         when: Tells by the sandbox that it shall be killed.
         changes: Further fields of the order.
         survives: Whether it is not killed: an answer is lost, and no process.
-        taken_later: Whether the provider takes the order after the client's death.
     """
 
-    fatal: int | None = None
+    fatal: int | str | None = None
     torn: bool = False
     faults: tuple[Fault, ...] = ()
     when: When | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     survives: bool = False
-    taken_later: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,12 @@ class Scenario:
     Attributes:
         name: The row's name; that of the last fatal effect is added to it.
         deaths: What goes wrong.
+        flow: Whether the client is the real flow, with a Prefect server.
     """
 
     name: str
     deaths: tuple[Death, ...]
+    flow: bool = False
 
 
 def _bought(sandbox: Sandbox) -> bool:
@@ -78,22 +78,21 @@ _LONG = {"seconds": 30.0}
 def deaths_on_the_wire(case: Case) -> list[Scenario]:
     """List the deaths while a request is on its way; the sandbox tells when to kill."""
     submit = "generate" if case.options.get("mode") == "sync" else "submit"
-    late = Fault(submit, "delay", {"seconds": 0.3, "accepted": False})
+    untaken = Fault(submit, "delay", {"seconds": 30.0, "accepted": False})
     unread = Fault(submit, "delay", _LONG)
     slow_status = Fault("status", "delay", _LONG)
     slow_result = Fault("result", "delay", _LONG)
     half = Fault("result", "truncate")
     found = [
-        ("POST sent, taken after the death", (late,), _asked("POST", PAYING)),
+        ("POST arrived, not taken", (untaken,), _asked("POST", PAYING)),
         ("POST taken, answer unread", (unread,), _bought),
         ("during a look at the job", (slow_status,), _asked("GET", _STATUS)),
         ("download asked for", (slow_result,), _asked("GET", _RESULT)),
         ("in mid-download", (half, slow_result), _asked("GET", _RESULT, 2)),
     ]
-    return [
-        Scenario(name, (Death(faults=faults, when=when, taken_later=late in faults),))
-        for name, faults, when in found
-    ]
+    if submit == "generate":
+        found.pop(2)  # its answer is the result
+    return [Scenario(name, (Death(faults=faults, when=when),)) for name, faults, when in found]
 
 
 def lost_answers(case: Case) -> list[Scenario]:
@@ -129,3 +128,25 @@ def deaths_at_effects(labels: list[str], before: tuple[Death, ...] = ()) -> list
             torn = Death(number, torn=True)
             found.append(Scenario(f"{number:3d}{where} in the middle of:", (*before, torn)))
     return found
+
+
+# Where the steps of the flow hand over to each other. A death between the intent and the record of
+# the job is left to the fast rows: here the next run would wait five real minutes for its owner.
+_TURNS = (
+    "link destination/.topaz/*/0001.json",
+    "link destination/.topaz/*/0003.json",
+    "write destination/.topaz/*/part-*/result.mp4",
+    "rename destination/{name}.mp4",
+    "link destination/.topaz/*/0004.json",
+    "the end of the process",
+)
+
+
+def deaths_of_the_flow(case: Case) -> list[Scenario]:
+    """List the deaths that are tried with the real flow."""
+    name = "clip-1080p" if case.provider == "oxen" else "clip-2x"
+    turns = [
+        Scenario("flow, before:", (Death(turn.format(name=name)),), flow=True) for turn in _TURNS
+    ]
+    requests = deaths_on_the_wire(case)[2:]
+    return turns + [Scenario(f"flow, {one.name}", one.deaths, flow=True) for one in requests]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -75,7 +74,7 @@ class World:
         children: Children,
         store: tuple[str, dict[str, Any]] | None = None,
     ) -> None:
-        self.case, self._clip, self._children, self._store = case, clip, children, store
+        self.case, self._clip, self.children, self._store = case, clip, children, store
 
     def __enter__(self) -> Self:
         """Start the sandbox."""
@@ -101,7 +100,7 @@ class World:
         machine: Machine,
         *,
         action: str = "deliver",
-        fatal: int | None = None,
+        fatal: int | str | None = None,
         torn: bool = False,
         when: Callable[[Sandbox], bool] | None = None,
         **changes: Any,
@@ -111,20 +110,19 @@ class World:
         Args:
             machine: Where.
             action: `deliver` or `settle`.
-            fatal: The number of the effect before which it dies.
+            fatal: The effect before which it dies, by its number or its name.
             torn: Whether it dies in the first write after that effect instead.
             when: Tells by the sandbox that the process shall be killed.
             changes: Further fields of the order.
         """
-        job = {
-            **{"action": action, "provider": self.case.provider, "options": self.case.options},
-            **{"url": self.sandbox.url, "key": self.sandbox.api_key, "source": self.source},
-            **{"destination": self.url, "storage": self.storage, "offset": machine.offset},
-            **{"home": str(machine.home), "temporary": str(machine.temporary)},
-            **{"fatal": fatal, "torn": torn, "adopt": {}, "buy_again": []},
-        }
+        job: dict[str, Any] = {"action": action, "fatal": fatal, "torn": torn}
+        job |= {"provider": self.case.provider, "options": self.case.options}
+        job |= {"url": self.sandbox.url, "key": self.sandbox.api_key, "source": self.source}
+        job |= {"destination": self.url, "storage": self.storage, "offset": machine.offset}
+        job |= {"home": str(machine.home), "temporary": str(machine.temporary)}
+        job |= {"adopt": {}, "buy_again": []}
         watch = None if when is None else lambda: when(self.sandbox)
-        return self._children.run(job | changes, watch)
+        return self.children.run(job | changes, watch)
 
     def files(self) -> dict[str, bytes]:
         """Read everything at the destination, by its path below it."""
@@ -148,12 +146,6 @@ class World:
         every = self.sandbox.requests()
         return sum(one.method == "POST" and one.path in PAYING for one in every)
 
-    def await_purchase(self, seconds: float = 3.0) -> None:
-        """Let a provider that is slower than the client's death take the order."""
-        end = time.monotonic() + seconds
-        while not self.purchases and time.monotonic() < end:
-            time.sleep(0.01)
-
 
 def is_event(path: str) -> bool:
     """Tell whether a file at the destination is an event of the journal."""
@@ -165,8 +157,8 @@ def is_event(path: str) -> bool:
 def is_whole(data: bytes) -> bool:
     """Tell whether a video can be decoded to its announced end."""
     try:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), "r") as container:
             stream = container.streams.video[0]
-            return sum(1 for _ in container.decode(stream)) == stream.frames > 0
+            return bool(sum(1 for _ in container.decode(stream)) == stream.frames > 0)
     except (av.FFmpegError, IndexError):
         return False

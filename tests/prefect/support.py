@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import signal
@@ -27,7 +28,7 @@ atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 FAST = {"poll_seconds": 0.05}
 
 
-def until(check: Callable[[], T], what: str, seconds: float = 60) -> T:
+def until(check: Callable[[], T], what: str, seconds: float = 120) -> T:
     """Ask until the answer is true: Prefect records much of a run a little after it."""
     deadline = time.monotonic() + seconds
     while not (answer := check()):
@@ -89,6 +90,7 @@ class Process:
             if orphans:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
+                until(lambda: not group_lives(self.process.pid), "the end of its orphans")
         assert not orphans, f"{self.command} left processes behind"
 
     @property
@@ -100,11 +102,13 @@ class Process:
 
 
 def group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    """Tell whether any process of a group runs; the dead whom nobody has buried do not count."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended since
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                return True
+    return False
 
 
 class Server(Process):
@@ -168,7 +172,7 @@ class Api:
     def run(self, run_id: object) -> dict[str, Any]:
         return dict(self.get(f"flow_runs/{run_id}"))
 
-    def ended(self, run_id: object, seconds: float = 120) -> dict[str, Any]:
+    def ended(self, run_id: object, seconds: float = 300) -> dict[str, Any]:
         """Wait for the end of a run, and give it."""
         final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
         until(lambda: self.run(run_id)["state_type"] in final, f"run {run_id}'s end", seconds)

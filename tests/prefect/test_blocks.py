@@ -253,6 +253,7 @@ def test_registering_the_package_registers_exactly_four_blocks(api) -> None:
     command = [program("prefect"), "block", "register", "-m", "prefect_topaz"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert "Successfully registered 4 blocks" in done.stdout
+    assert not done.stderr
     known = {one["slug"] for one in api.post("block_types/filter")}
     assert {one._block_type_slug for one in BLOCKS} <= known
 

@@ -32,7 +32,7 @@ from prefect_topaz.cancellation import Lookout, Reason, RunCancelled
 from prefect_topaz.errors import JobCancelled
 from prefect_topaz.sandbox import Sandbox
 from tests.prefect.cancel_support import deletes, reattaches
-from tests.prefect.support import FAST
+from tests.prefect.support import FAST, until
 
 
 @pytest.fixture
@@ -120,6 +120,15 @@ async def test_a_runner_that_shuts_down_is_no_person(oxen, sandbox, clip, tmp_pa
     assert not deletes(sandbox)
 
 
+async def _awaited(sandbox: Sandbox) -> None:
+    """Return once a job is bought and looked at."""
+
+    def looked() -> bool:
+        return any(job_id in one.path for job_id in sandbox.jobs for one in sandbox.requests())
+
+    await asyncio.to_thread(until, looked, "a look at the job")
+
+
 async def _interrupted(state: Any, oxen: Any, sandbox: Sandbox, clip: Path, place: Path) -> str:
     """Interrupt a wait in a child flow whose parent is in a state, and give the job's status."""
 
@@ -133,9 +142,7 @@ async def _interrupted(state: Any, oxen: Any, sandbox: Sandbox, clip: Path, plac
         from prefect import runtime
 
         below = asyncio.ensure_future(child())
-        while not sandbox.purchases():
-            await asyncio.sleep(0.1)
-        await asyncio.sleep(0.5)
+        await _awaited(sandbox)
         async with get_client() as client:
             await client.set_flow_run_state(runtime.flow_run.id, state, force=True)
         below.cancel()
@@ -206,8 +213,7 @@ def often(monkeypatch) -> None:
 
 async def _ended_by_hand(api: Any, started: asyncio.Task[Any], sandbox: Sandbox) -> Any:
     """Set the run that ordered to Cancelled, as the UI does, and give its last state."""
-    while not sandbox.purchases():
-        await asyncio.sleep(0.1)
+    await _awaited(sandbox)
     run_id = max(api.post("flow_runs/filter"), key=lambda one: one["created"])["id"]
     body = {"state": {"type": "CANCELLED"}, "force": True}
     await asyncio.to_thread(api.post, f"flow_runs/{run_id}/set_state", **body)
@@ -215,7 +221,7 @@ async def _ended_by_hand(api: Any, started: asyncio.Task[Any], sandbox: Sandbox)
     return api.run(run_id)
 
 
-async def test_a_run_set_to_cancelled_ends_its_wait_and_its_job(
+async def test_a_run_set_to_cancelled_ends_its_wait_and_its_job(  # noqa: PLR0917  # fixtures
     often, oxen, sandbox, clip, tmp_path, api
 ) -> None:
     run = aupscale_video(sandbox.host(clip), tmp_path, oxen, return_state=True, **FAST)
@@ -226,7 +232,7 @@ async def test_a_run_set_to_cancelled_ends_its_wait_and_its_job(
     assert sandbox.jobs[job_id].status == "cancelled"
 
 
-async def test_an_evolink_job_is_named_in_the_state_of_a_run_set_to_cancelled(
+async def test_an_evolink_job_is_named_in_the_state_of_a_run_set_to_cancelled(  # noqa: PLR0917  # fixtures
     often, evolink, sandbox, clip, tmp_path, api
 ) -> None:
     run = aupscale_video(clip, tmp_path, evolink, return_state=True, **FAST)
@@ -236,7 +242,7 @@ async def test_an_evolink_job_is_named_in_the_state_of_a_run_set_to_cancelled(
     assert "settle_upscales" in ended["state"]["message"]
 
 
-async def test_a_batch_that_is_set_to_cancelled_orders_nothing_more(
+async def test_a_batch_that_is_set_to_cancelled_orders_nothing_more(  # noqa: PLR0917  # fixtures
     often, oxen, sandbox, clip, tmp_path, api
 ) -> None:
     """A free place in the batch must not be filled with the next purchase."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import json
+import shutil
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from prefect import flow
 from prefect.exceptions import ParameterTypeError
+from prefect.filesystems import RemoteFileSystem
 
 from prefect_topaz import (
     EvoLinkUpscaler,
@@ -23,6 +28,7 @@ from prefect_topaz import (
 from prefect_topaz.engine.purchase import JOURNAL
 from prefect_topaz.errors import CostRefused, InvalidRequest, UnusableDestination, UnusableSource
 from prefect_topaz.sandbox import make_clip
+from prefect_topaz.tasks import astore_upscale, asubmit_upscale, await_for_upscale
 from tests.prefect.support import FAST
 
 
@@ -78,8 +84,6 @@ async def test_a_second_async_run_ends_as_cached_and_buys_nothing(
 
 
 def test_both_colours_share_the_journal(oxen, sandbox, clip, tmp_path) -> None:
-    import asyncio
-
     source = sandbox.host(clip)
     first = upscale_video(source, f"{tmp_path}/", oxen, **FAST)
     second = asyncio.run(aupscale_video(source, f"{tmp_path}/", oxen, **FAST))
@@ -251,3 +255,65 @@ async def test_a_mov_is_refused_for_evolink_and_a_local_file_for_oxen(
             await aupscale_video(str(source), f"{tmp_path}/", upscaler)
         assert caught.value.billed == "no"
     assert not sandbox.requests()
+
+
+@pytest.fixture
+def at_once(monkeypatch) -> None:
+    """Let the flow's own tasks be retried without Prefect's delays."""
+    for one in (asubmit_upscale, await_for_upscale, astore_upscale):
+        monkeypatch.setattr(one, "retry_delay_seconds", 0)
+        monkeypatch.setattr(one, "retry_jitter_factor", None)
+
+
+def test_a_store_that_is_tried_again_is_no_cached_run(  # noqa: PLR0917  # fixtures
+    at_once, oxen, sandbox, clip, tmp_path, api
+) -> None:
+    """The first try stored one of two videos: finding it again does not make them free."""
+    twice = oxen.model_copy(update={"num_generations": 2})
+    sandbox.fault("result", "delay", seconds=0)
+    sandbox.fault("result", "gone", times=3)
+    state = upscale_video(sandbox.host(clip), f"{tmp_path}/", twice, **FAST, return_state=True)
+    video = state.result()
+    assert (state.name, video.cached, video.others[0].cached) == ("Completed", False, False)
+    run_id = state.state_details.flow_run_id
+    assert api.task_runs(run_id)["store_upscale"]["run_count"] == 2
+    assert not [one for one in api.artifacts(run_id) if "nothing was bought" in str(one["data"])]
+    assert (sandbox.ledger.submits, len(sandbox.purchases())) == (1, 2)
+
+
+def test_a_renamed_source_gets_a_result_of_its_name_for_nothing(
+    evolink, sandbox, clip, tmp_path
+) -> None:
+    first = upscale_video(clip, f"{tmp_path}/out/", evolink, **FAST)
+    renamed = tmp_path / "my clip, \u00fcber #2.mp4"
+    shutil.copy(clip, renamed)
+    second = upscale_video(renamed, f"{tmp_path}/out/", evolink, **FAST)
+    assert Path(second.url).name == "my clip, \u00fcber #2-2x.mp4"
+    assert second.sha256 == first.sha256
+    assert str(renamed) in Path(second.receipt_url).read_text()
+    assert len(sandbox.purchases()) == 1
+
+
+@pytest.mark.parametrize("response_format", ["url", "b64_json"])
+def test_the_blocking_endpoint_is_bought_once_and_shown_too(  # noqa: PLR0917  # fixtures
+    response_format, oxen, sandbox, clip, tmp_path, api
+) -> None:
+    update = {"mode": "sync", "response_format": response_format}
+    blocking = oxen.model_copy(update=update)
+    source = sandbox.host(clip)
+    state = upscale_video(source, f"{tmp_path}/", blocking, **FAST, return_state=True)
+    assert_whole(state.result(), blocking)
+    assert state.result().job_id is None
+    texts = [str(one["data"]) for one in api.artifacts(state.state_details.flow_run_id)]
+    assert any("without an id" in text for text in texts)
+    assert upscale_video(source, f"{tmp_path}/", blocking, **FAST).cached
+    assert len(sandbox.purchases()) == 1
+
+
+def test_a_block_of_a_store_is_a_destination(oxen, sandbox, clip) -> None:
+    place = RemoteFileSystem(basepath=f"memory://flows-{uuid.uuid4().hex}")
+    first = upscale_video(sandbox.host(clip), place, oxen, **FAST)
+    assert fsspec.core.url_to_fs(first.url)[0].size(first.url) == first.bytes
+    assert first.url.endswith(f"{place.basepath.rpartition('/')[2]}/clip-1080p.mp4")
+    assert upscale_video(sandbox.host(clip), place, oxen, **FAST).cached
+    assert len(sandbox.purchases()) == 1

@@ -1,0 +1,29 @@
+"""Claim paid results that no run is waiting for, on a schedule and after cancels and crashes.
+
+Copy it and set your own schedule in `deployments/prefect.yaml`; `deployments/automations.py` makes
+it run when a run was cancelled or crashed.
+"""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.filesystems import RemoteFileSystem
+
+from prefect_topaz import EvoLinkUpscaler, OxenUpscaler, SettleReport, asettle_upscales
+
+
+@flow(name="settle")
+async def settle(
+    destination: str | RemoteFileSystem,
+    upscaler: OxenUpscaler | EvoLinkUpscaler,
+) -> SettleReport:
+    """Store what is paid and finished, before its links expire. It buys nothing.
+
+    What nobody can decide without you is in the run's table, each with its exact next step.
+
+    Args:
+        destination: Where the upscales go, as it was given to them.
+        upscaler: A block with the key that bought them; only its provider's work is settled.
+    """
+    # The body without a flow run of its own: its table is this run's.
+    return await asettle_upscales.fn(destination, upscaler)

@@ -1,0 +1,290 @@
+"""The mistakes that would cost somebody money, each with the tests that must notice it.
+
+A record says what to replace where. Blanks do not count in the old text, but it must be found
+exactly once: code that has moved on needs its mutant moved along, or the check would check nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+
+class NotApplicable(Exception):
+    """The old text is not in the file exactly once, or the new one is no Python."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake.
+
+    Args:
+        name: What is done wrong.
+        file: The module, inside the package.
+        edits: Pairs of old and new text.
+        tests: The tests that must fail, as pytest names them.
+    """
+
+    name: str
+    file: str
+    edits: tuple[tuple[str, str], ...]
+    tests: tuple[str, ...]
+
+    def apply(self, package: Path) -> None:
+        """Make the mistake in a copy of the package.
+
+        Args:
+            package: The copy's folder.
+
+        Raises:
+            NotApplicable: If the code has moved on.
+        """
+        path = package / self.file
+        text = path.read_text()
+        for old, new in self.edits:
+            pattern = r"\s+".join(re.escape(word) for word in old.split())
+            found = list(re.finditer(pattern, text))
+            if len(found) != 1:
+                raise NotApplicable(f"{self.file} has {len(found)} times, not once: {old}")
+            text = text[: found[0].start()] + new + text[found[0].end() :]
+        try:
+            compile(text, self.file, "exec")
+        except SyntaxError as error:
+            raise NotApplicable(f"{self.file} is no Python any more: {error}") from None
+        path.write_text(text)
+
+
+def _one(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
+    return Mutant(name, file, ((old, new),), tests)
+
+
+_CORE: Final = "tests/core/test_{}.py::test_{}".format
+_ENGINE: Final = "tests/engine/test_{}.py::test_{}".format
+
+_SENDING: Final = (
+    _one(
+        "the POST is repeated on any transport error",
+        "transport.py",
+        'if problem == "unknown" and not repeatable:',
+        'if problem == "unknown" and not repeatable and last:',
+        _CORE("sending", "a_paid_call_whose_answer_is_lost_arrives_exactly_once"),
+    ),
+    _one(
+        "the POST is repeated on 5xx",
+        "transport.py",
+        "(refused or (faulty and repeatable))",
+        "(refused or faulty)",
+        _CORE("sending", "a_paid_call_repeats_429_and_takes_any_other_answer"),
+    ),
+    _one(
+        "a read time-out is taken for a request that never left",
+        "transport.py",
+        "httpx.ConnectTimeout,",
+        "httpx.ConnectTimeout, httpx.ReadTimeout,",
+        _ENGINE("lost_answers", "an_answer_that_comes_too_late_is_looked_up"),
+    ),
+    _one(
+        "5xx is taken for a refusal (Oxen)",
+        "providers/oxen.py",
+        "if reject_reason(reply.status):",
+        "if reject_reason(reply.status) or reply.status >= 500:",
+        _ENGINE("lost_answers", "oxen_finds_its_job_by_the_echo_of_the_request"),
+    ),
+    _one(
+        "5xx is taken for a refusal (EvoLink)",
+        "providers/evolink.py",
+        "reply.status in _REFUSING_STATUSES",
+        "(reply.status in _REFUSING_STATUSES or reply.status >= 500)",
+        _ENGINE("lost_answers", "evolink_asks_and_never_sends_again"),
+    ),
+    _one(
+        "the idempotency key is not sent",
+        "providers/evolink.py",
+        'headers={"Idempotency-Key": key},',
+        "headers={},",
+        "tests/providers/test_evolink.py::test_every_order_carries_a_key_of_the_allowed_form",
+    ),
+)
+
+_BUYING: Final = (
+    _one(
+        "submitted again when an intent is found",
+        "engine/purchase.py",
+        "if record.may_buy: bought",
+        'if record.may_buy or record.state == "intended":\n            bought',
+        _ENGINE("intents", "an_owner_that_died_before_it_sent_is_never_replaced"),
+    ),
+    _one(
+        "submitted again when the outcome is unknown",
+        "engine/purchase.py",
+        "if record.may_buy: bought",
+        'if record.may_buy or record.state == "unknown":\n            bought',
+        _ENGINE("lost_answers", "evolink_asks_and_never_sends_again"),
+    ),
+    _one(
+        "no intent before the send",
+        "engine/purchase.py",
+        "intended = await journal.append(record, intent)",
+        'intended = record.model_copy(update={"events": (*record.events, intent)})',
+        _ENGINE("lost_answers", "evolink_asks_and_never_sends_again"),
+    ),
+    _one(
+        "sent although somebody else wrote the intent",
+        "engine/purchase.py",
+        "if intended is None: return None",
+        'if intended is None:\n        intended = record.model_copy(update={"events": (intent,)})',
+        _ENGINE("intents", "runs_at_the_same_time_buy_once_and_share_the_job"),
+    ),
+    _one(
+        "a caller who leaves interrupts the purchase",
+        "engine/purchase.py",
+        "bought = await _uninterrupted(post())",
+        "bought = await post()",
+        _ENGINE("intents", "a_caller_who_leaves_in_mid_purchase_finds_the_job_later"),
+    ),
+    _one(
+        "a refusal undoes what others found meanwhile",
+        "engine/purchase.py",
+        'return record.state in ("intended", "unknown")',
+        "return True",
+        _ENGINE("intents", "a_refusal_after_the_lease_does_not_undo_what_others_found"),
+    ),
+    _one(
+        "a failure that may have been charged is bought anew",
+        "journal.py",
+        'unbilled = self.state == "failed" and self.last.billed == "no"',
+        'unbilled = self.state == "failed"',
+        _ENGINE("failures", "a_failure_that_may_have_been_charged_is_told_and_not_bought"),
+    ),
+    _one(
+        "`again` is not in the work key",
+        "models.py",
+        '"again": again,',
+        "",
+        _CORE("models", "source_realm_and_a_wish_to_buy_again_make_other_work"),
+    ),
+    _one(
+        "the signature of a presigned URL is in the identity",
+        "sources.py",
+        "if not _SIGNING.fullmatch(pair[0])",
+        "",
+        _CORE("sources", "two_signatures_of_one_object_are_one_source"),
+    ),
+)
+
+_CREATING: Final = (
+    Mutant(
+        "exclusive create replaced by check-then-write (local)",
+        "places.py",
+        (
+            (
+                'temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")',
+                'if path.exists():\n        raise FileExistsError(path)\n'
+                '    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")',
+            ),
+            ("os.link(temporary, path)", "temporary.replace(path)"),
+        ),
+        (_CORE("places", "of_twenty_threads_one_creates[local]"),),
+    ),
+    _one(
+        "exclusive create replaced by check-then-write (memory)",
+        "places.py",
+        "with _memory_lock:",
+        "with suppress():",
+        _CORE("places", "of_twenty_threads_one_creates[slow memory]"),
+    ),
+    _one(
+        "exclusive create replaced by check-then-write (other stores)",
+        "places.py",
+        'fs.pipe_file(path, data, mode="create")',
+        "fs.exists(path) or fs.pipe_file(path, data)",
+        _CORE("places", "a_second_create_changes_nothing[remote]"),
+    ),
+)
+
+_ADOPTING: Final = (
+    _one(
+        "adopted without a look at what others claim",
+        "engine/unknown.py",
+        "and one.job_id not in claimed",
+        "",
+        _ENGINE("lost_answers", "a_job_that_belongs_to_other_work_is_never_adopted"),
+    ),
+    _one(
+        "adopted more than was ordered",
+        "engine/unknown.py",
+        "if len(proven) == intent.order.generations:",
+        "if len(proven) >= intent.order.generations:",
+        _ENGINE("lost_answers", "two_jobs_that_could_be_it_are_named_and_none_is_taken"),
+    ),
+    _one(
+        "adopted without a proof",
+        "engine/unknown.py",
+        "for one in free if one.exact]",
+        "for one in free]",
+        _ENGINE("lost_answers", "evolink_asks_and_never_sends_again"),
+    ),
+    _one(
+        "adopted whatever its age",
+        "engine/unknown.py",
+        "if _in_window(record, one) and",
+        "if",
+        _ENGINE("lost_answers", "an_old_job_of_the_same_kind_is_never_adopted"),
+    ),
+)
+
+_STORING: Final = (
+    _one(
+        "the key is sent to any host of a result",
+        "transport.py",
+        "if origin_of(url) not in self.origins: return {}",
+        "del url",
+        _ENGINE("storing", "a_redirected_result_takes_no_key_to_another_host"),
+    ),
+    _one(
+        "the key follows a redirect",
+        "download.py",
+        "**headers_for(url)}",
+        "**headers_for(link.reveal())}",
+        _CORE("download", "redirects_are_followed_and_the_key_stays_at_home"),
+    ),
+    _one(
+        "the receipt is written after the video",
+        "engine/storing.py",
+        'await in_thread(publish_bytes, text, one.folder, f"{one.name}.json")'
+        " await in_thread(publish, fetched.path, one.folder, one.name)",
+        "await in_thread(publish, fetched.path, one.folder, one.name)\n"
+        '    await in_thread(publish_bytes, text, one.folder, f"{one.name}.json")',
+        _ENGINE("order", "a_video_without_its_receipt_never_has_its_name"),
+    ),
+    _one(
+        "the verification is skipped",
+        "engine/checking.py",
+        'if mismatches and one.verify == "off":',
+        "if mismatches:",
+        _ENGINE("mismatches", "a_wrong_result_is_kept_and_never_published"),
+    ),
+)
+
+_CANCELLING: Final = (
+    _one(
+        "a cancel is not read back",
+        "client.py",
+        "return await self._read_back(job_id, said)",
+        'return CancelOutcome(outcome="cancelled", job_id=job_id, reply=said)',
+        _ENGINE("cancelling", "a_cancel_that_takes_no_effect_is_no_cancel"),
+    ),
+    _one(
+        "the job is cancelled on any CancelledError",
+        "cancellation.py",
+        "if reason.cancelled: outcome",
+        "if reason:\n        outcome",
+        "tests/prefect/test_cancel_wait.py"
+        "::test_without_a_flow_run_an_interrupt_leaves_the_job",
+    ),
+)
+
+# The slow one of Prefect first, so that the others run beside it.
+MUTANTS: Final = (*_CANCELLING[::-1], *_SENDING, *_BUYING, *_CREATING, *_ADOPTING, *_STORING)

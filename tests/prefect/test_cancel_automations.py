@@ -1,0 +1,105 @@
+"""The automations of `deployments/`, on the real server: what no process is left to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import get_client
+from prefect.events import emit_event
+
+from prefect_topaz import submit_upscale
+from prefect_topaz.sandbox import Sandbox
+from tests.prefect.cancel_support import Scene, scene
+from tests.prefect.support import ROOT, Api, until
+
+OWN = "ends-without-a-process"  # a flow that no worker runs: only the server acts on its runs
+
+
+def automate(*options: str) -> str:
+    command = [sys.executable, "deployments/automations.py", "--settle", "settle/settle", *options]
+    done = subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def ours(api: Api) -> list[dict[str, Any]]:
+    found = api.post("automations/filter")
+    return [one for one in found if one["name"].startswith("topaz: ")]
+
+
+@pytest.fixture(scope="module")
+def automated(deployed: dict[str, Any], api: Api) -> Iterator[dict[str, Any]]:
+    """Watch one flow, with two attempts and ten seconds of silence; give its deployment."""
+    flow_id = api.post("flows/", name=OWN)["id"]
+    deployment = api.post("deployments/", name="own", flow_id=flow_id)
+    options = ("--flow", OWN, "--attempts", "2", "--silence", "10")
+    automate(*options)
+    assert automate(*options).count("created") == 3
+    yield deployment
+    with get_client(sync_client=True) as client:
+        for one in ours(api):
+            client.delete_automation(one["id"])
+
+
+@pytest.fixture
+def it(api: Api, clip: Path, tmp_path: Path) -> Iterator[Scene]:
+    with Sandbox(reads=1) as sandbox:
+        yield scene(api, sandbox, "oxen", clip, tmp_path)
+
+
+def begin(api: Api, deployment: dict[str, Any], **parameters: Any) -> str:
+    """Make a run that is Running, with no process at all."""
+    path = f"deployments/{deployment['id']}/create_flow_run"
+    run_id = str(api.post(path, parameters=parameters)["id"])
+    set_state(api, run_id, "RUNNING")
+    return run_id
+
+
+def set_state(api: Api, run_id: str, kind: str) -> None:
+    api.post(f"flow_runs/{run_id}/set_state", state={"type": kind}, force=True)
+
+
+def test_a_second_run_of_the_script_replaces_the_automations(automated, api) -> None:
+    assert len(ours(api)) == 3
+    assert all(one["enabled"] for one in ours(api))
+
+
+def test_a_run_cancelled_without_a_process_is_settled_once(automated, deployed, worker, it) -> None:
+    """No hook runs for it: the paid result would stay at the provider until its link expires."""
+    job = submit_upscale.fn(it.url, it.upscaler, f"{it.place}/")
+    run_id = begin(it.api, automated, **it.parameters)
+    set_state(it.api, run_id, "CANCELLED")
+    only = {"deployments": {"id": {"any_": [deployed["settle"]["id"]]}}}
+    (settling,) = until(lambda: it.api.post("flow_runs/filter", **only), "the settle run")
+    ended = it.api.ended(settling["id"])
+    assert ended["state_type"] == "COMPLETED", ended["state"]
+    assert (it.place / "clip-1080p.mp4").is_file()
+    assert [one.job_id for one in it.sandbox.purchases()] == list(job.job_ids)
+    assert len(it.api.post("flow_runs/filter", **only)) == 1
+
+
+def test_a_run_without_a_heartbeat_is_run_again_a_bounded_number_of_times(automated, api) -> None:
+    run_id = begin(api, automated)
+    run = {"prefect.resource.id": f"prefect.flow-run.{run_id}", "prefect.resource.name": "x"}
+    flow = {
+        "prefect.resource.id": f"prefect.flow.{automated['flow_id']}",
+        "prefect.resource.role": "flow",
+        "prefect.resource.name": OWN,
+    }
+    emit_event("prefect.flow-run.heartbeat", resource=run, related=[flow])
+    until(lambda: api.run(run_id)["state_name"] == "AwaitingRetry", "the second attempt", 90)
+    kinds = [one["type"] for one in api.get(f"flow_run_states/?flow_run_id={run_id}")]
+    assert "CRASHED" in kinds
+    set_state(api, run_id, "RUNNING")
+    assert api.run(run_id)["run_count"] == 2
+    set_state(api, run_id, "CRASHED")
+    time.sleep(8)  # the first crash was answered within that time
+    assert api.run(run_id)["state_type"] == "CRASHED"
