@@ -9,7 +9,7 @@ PROVIDER ?= oxen
 DESTINATION ?= demo/
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test check bench constraints clean
+.PHONY: help setup demo test check matrix mutants bench constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,20 +29,21 @@ demo: $(READY) ## Upscale a clip against the local sandbox [SOURCE=clip.mp4 PROV
 	@$(BIN)/python -m prefect_topaz.demo $(if $(SOURCE),--source '$(SOURCE)') --provider '$(PROVIDER)' --destination '$(DESTINATION)'
 
 test: $(READY) ## Run all tests; the core's coverage with branches must reach 95 %
-	@echo "==> Testing the core: dialects, engine, storage, sandbox (no Prefect)"
-	@$(BIN)/python -m pytest tests --ignore=tests/prefect --cov --cov-report=
-	@echo "==> Testing the edge: blocks, tasks, flows, the Prefect UI"
-	@$(BIN)/python -m pytest tests/prefect --cov --cov-append --cov-report=
-	@echo "==> Coverage of the edge"
-	@$(BIN)/python -m coverage report --include='$(EDGE)'
-	@echo "==> Coverage of the core (at least 95 %)"
-	@$(BIN)/python -m coverage report --omit='$(EDGE)' --fail-under=95
+	@echo "==> Testing the core: dialects, engine, storage, sandbox (no Prefect)" && $(BIN)/python -m pytest tests --ignore=tests/prefect --cov --cov-report=
+	@echo "==> Testing the edge: blocks, tasks, flows, the Prefect UI" && $(BIN)/python -m pytest tests/prefect --cov --cov-append --cov-report=
+	@echo "==> Coverage of the edge" && $(BIN)/python -m coverage report --include='$(EDGE)'
+	@echo "==> Coverage of the core (at least 95 %)" && $(BIN)/python -m coverage report --omit='$(EDGE)' --fail-under=95
 
 check: $(READY) ## Lint, check the format, the types and the direction of imports
 	@echo "==> ruff check" && $(BIN)/ruff check .
 	@echo "==> ruff format --check" && $(BIN)/ruff format --check .
 	@echo "==> mypy" && $(BIN)/mypy
 	@echo "==> import-linter" && $(BIN)/lint-imports
+
+matrix: $(READY) ## Kill the client at every effect and print what became of the purchase [ARGS=--help]
+	@$(BIN)/python -m tests.crash $(ARGS)
+mutants: $(READY) ## Make the mistakes that would cost money, and see that a test notices each [ARGS=--help]
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 bench: $(READY) ## Measure what `import prefect_topaz` adds to `import prefect`
 	@echo "==> Measuring imports" && $(BIN)/python benchmarks/import_time.py

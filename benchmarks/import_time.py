@@ -78,9 +78,10 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"import prefect                {cost.prefect:7.3f} s")
     print(f"  + prefect_topaz             {cost.package:7.3f} s  adds {added:.1f} %")
     print(f"  + prefect_topaz.blocks      {cost.blocks:7.3f} s  adds {with_blocks:.1f} % in all")
-    verdict = "within" if added <= options.limit else "OVER"
-    print(f"import prefect_topaz is {verdict} the limit of {options.limit:g} % of import prefect")
-    return 0 if added <= options.limit else 1
+    # Collections are loaded by the module of the blocks, so that is what every process pays.
+    verdict = "within" if with_blocks <= options.limit else "OVER"
+    print(f"both together are {verdict} the limit of {options.limit:g} % of import prefect")
+    return 0 if with_blocks <= options.limit else 1
 
 
 if __name__ == "__main__":

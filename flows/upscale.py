@@ -31,7 +31,7 @@ from prefect_topaz import (
     on_crashed=[note_upscales_on_crash],
 )
 async def upscale(
-    source: str | Secret,
+    source: str | Secret,  # type: ignore[type-arg]  # whatever the saved block holds
     destination: str | RemoteFileSystem,
     upscaler: OxenUpscaler | EvoLinkUpscaler,
     max_cost: Annotated[float, Field(gt=0)] | None = None,

@@ -225,7 +225,7 @@ class _Upscaler(JobBlock[StoredVideo]):
 
         place = TopazSettings().destination if destination is None else destination
         job = await submit(source, self, place, **options)
-        return UpscaleRun(job, self, source)
+        return UpscaleRun(job, self, source, overwrite=bool(options.get("overwrite")))
 
     def trigger(  # type: ignore[override]  # Prefect's integrations offer both colours
         self, source: SourceLike, destination: Destination | None = None, **options: Any
@@ -334,10 +334,11 @@ class EvoLinkUpscaler(_Upscaler):
     upscale_factor: Literal["1", "2", "4"] = Field(
         default="2", description="Frame size of the result over the source's; 1 enhances only."
     )
-    callback_url: str | None = Field(
+    callback_url: SecretStr | None = Field(
         default=None,
         title="Callback URL",
-        description="Public https URL that EvoLink tells when the task ends; a hint only.",
+        description="Public https URL that EvoLink tells when the task ends; a hint only. It is kept"
+        " secret, since a token in it is all that shows who calls.",
     )
 
     @model_validator(mode="before")
@@ -355,7 +356,11 @@ class EvoLinkUpscaler(_Upscaler):
 
 
 def _options(block: _Upscaler, options: type[Any]) -> dict[str, Any]:
-    return {name: getattr(block, name) for name in options.model_fields}
+    values = {name: getattr(block, name) for name in options.model_fields}
+    return {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in values.items()
+    }
 
 
 # What flows take as an upscaler: the UI shows a tab for each member.

@@ -20,7 +20,7 @@ from prefect_topaz.models import CancelOutcome, JobStatus, Order
 from prefect_topaz.providers import Candidate, Dialect
 from prefect_topaz.redaction import SignedUrl
 from prefect_topaz.transport import ATTEMPTS, Now, Sleep, Transport, spread, utc_now
-from prefect_topaz.wire import Call, Reply, Upload
+from prefect_topaz.wire import Call, Refused, Reply, Upload
 
 # Seconds of waiting for a busy provider within one purchase; the journal's lease covers them.
 SUBMIT_PATIENCE: Final = 45.0
@@ -85,7 +85,12 @@ class Client:
             ProviderUnavailable: If it never left.
         """
         call = self.dialect.submit(order, source, key)
-        return await self.transport.send(call, patience=SUBMIT_PATIENCE, before=before)
+        return await self.transport.send(
+            call,
+            patience=SUBMIT_PATIENCE,
+            before=before,
+            refuses=lambda reply: isinstance(self.dialect.read_submit(order, reply), Refused),
+        )
 
     async def status(self, job_id: str, *, attempts: int = ATTEMPTS) -> JobStatus:
         """Ask how a job is."""
@@ -114,13 +119,14 @@ class Client:
         except NotFound:
             return None
 
-    async def details(self, job_id: str) -> JobStatus | None:
+    async def details(self, job_id: str, *, attempts: int = ATTEMPTS) -> JobStatus | None:
         """Ask the history about a job; None where the provider keeps none, or forgot it."""
         call = self.dialect.details(job_id)
         if call is None:
             return None
         try:
-            return self.dialect.read_details(job_id, await self.transport.send(call))
+            reply = await self.transport.send(call, attempts=attempts)
+            return self.dialect.read_details(job_id, reply)
         except NotFound:
             return None
 

@@ -39,12 +39,12 @@ def target_names(place: Place, name: str, label: str, count: int) -> tuple[Folde
         The folder and the file names: `clip-4k.mp4`, then `clip-4k-2.mp4` and so on.
     """
     folder, chosen = split_destination(place)
-    first = Path(chosen or f"{_safe(name)}-{label}.mp4")
+    first = Path(chosen or f"{safe_name(name)}-{label}.mp4")
     further = [f"{first.stem}-{number}{first.suffix}" for number in range(2, count + 1)]
     return folder, [first.name, *further]
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     """Make a source's name a file name that stays in its folder."""
     kept = "".join("_" if char in '/\\:*?"<>|' or ord(char) < ord(" ") else char for char in name)
     # Found only after the purchase, a name that the store refuses would come too late.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import sys
 import time
 from contextlib import nullcontext
@@ -164,7 +165,8 @@ def _tell(video: StoredVideo, purchases: int) -> None:
 def _tell_ui(folder: Path) -> None:
     say("See the run in the Prefect UI at http://127.0.0.1:4200 with:")
     prefect = Path(sys.executable).with_name("prefect")
-    say(f"            PREFECT_HOME={folder / '.prefect'} {prefect} server start")
+    home = shlex.quote(str(folder / ".prefect"))
+    say(f"            PREFECT_HOME={home} {shlex.quote(str(prefect))} server start")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@
     │   ├── RejectedParameters      no
     │   ├── NotFound                no
     │   └── RateLimited             no
-    ├── ProviderUnavailable         no     it did not answer a call that costs nothing
+    ├── ProviderUnavailable         no     it did not answer, and nothing was bought
     ├── JournalUnavailable          no     the journal's place cannot be read or written
     ├── OutcomeUnknown              maybe  the paid POST left, its answer did not arrive
     ├── JobFailed                   maybe  the provider ended the job without a result
@@ -118,7 +118,7 @@ class RateLimited(ProviderRefused):
 
 
 class ProviderUnavailable(TopazError):
-    """A call that costs nothing got no usable answer: it may simply be made again."""
+    """No usable answer, and certainly nothing was bought: the call may simply be made again."""
 
 
 class JournalUnavailable(TopazError):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
+from urllib.parse import unquote, urlsplit
 
 import fsspec
 from prefect import flow, get_run_logger
@@ -19,7 +20,7 @@ from prefect_topaz import errors, reports
 from prefect_topaz.blocks import AnyUpscaler
 from prefect_topaz.bridge import run_blocking
 from prefect_topaz.cancellation import is_persons_cancel
-from prefect_topaz.delivery import read_receipt
+from prefect_topaz.delivery import read_receipt, safe_name
 from prefect_topaz.engine.waiting import DEADLINE
 from prefect_topaz.hooks import cancel_upscales_on_cancellation, note_upscales_on_crash
 from prefect_topaz.http import connections
@@ -242,13 +243,13 @@ def upscale_video(
 
 
 def _expand(sources: str | Sequence[str]) -> list[str]:
-    """List the sources of a batch, each once: globs are expanded, on any fsspec store."""
+    """List the sources of a batch, each once: globs of local paths are expanded."""
     given = [sources] if isinstance(sources, str) else sources
     return list(dict.fromkeys(one for source in given for one in _matches(source)))
 
 
 def _matches(source: str) -> list[str]:
-    if not any(char in source for char in "*[") or source.startswith(("http:", "https:")):
+    if not any(char in source for char in "*[") or "://" in source:
         return [source]
     try:
         fs, path = fsspec.core.url_to_fs(source)
@@ -257,7 +258,7 @@ def _matches(source: str) -> list[str]:
         return [source]
     if not found and "*" not in source:
         return [source]  # brackets in a file's own name
-    return found if "://" not in source else [fs.unstrip_protocol(one) for one in found]
+    return found
 
 
 def _is_result(fs: Any, path: str) -> bool:
@@ -273,7 +274,9 @@ def _same_names(sources: Sequence[str]) -> set[str]:
 
 
 def _stem(source: str) -> str:
-    return Path(_label(source)).stem
+    """Give what a result's name would begin with."""
+    path = unquote(urlsplit(source).path) if "://" in source else source
+    return safe_name(Path(path).stem)
 
 
 def _label(source: str) -> str:

@@ -110,8 +110,12 @@ class Record(Frozen):
         return self.events[-1]
 
     def latest(self, kind: Kind) -> Event | None:
-        """Find the last event of a kind."""
-        return next((event for event in reversed(self.events) if event.kind == kind), None)
+        """Find the last event of a kind, of the newest purchase that has one.
+
+        A slow owner may write down its purchase after a newer one was made by a ruling.
+        """
+        found = [event for event in self.events if event.kind == kind]
+        return max(reversed(found), key=lambda event: event.attempt, default=None)
 
     @property
     def attempt(self) -> int:

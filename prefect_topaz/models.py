@@ -402,6 +402,12 @@ class BatchReport(Frozen):
         return tuple(item.video for item in self.items if item.video is not None)
 
     @property
+    def billed(self) -> Billed:
+        """What the failures mean for the money: the worst of them."""
+        kinds = {item.billed for item in self.failed}
+        return "yes" if "yes" in kinds else "maybe" if "maybe" in kinds else "no"
+
+    @property
     def failed(self) -> tuple[BatchItem, ...]:
         """The items that ended with an error."""
         return tuple(item for item in self.items if item.error is not None)

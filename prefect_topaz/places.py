@@ -264,3 +264,9 @@ def open_file(place: Place, url: str) -> bytes:
     fs, path = _open(place.model_copy(update={"url": url}))
     data: bytes = fs.cat_file(path)
     return data
+
+
+def copy_file(place: Place, url: str, file: Path) -> None:
+    """Copy a file by its URL to the local disk, with the settings of a place on the same store."""
+    fs, path = _open(place.model_copy(update={"url": url}))
+    fs.get_file(path, str(file))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from prefect import runtime
 from prefect.blocks.abstract import JobRun
@@ -33,6 +34,7 @@ from prefect_topaz.models import (
     UpscaleJob,
     Verify,
 )
+from prefect_topaz.redaction import redact_url
 from prefect_topaz.sources import OpenSource, open_source
 
 Destination = str | Path | RemoteFileSystem | Place
@@ -67,6 +69,11 @@ def place_of(destination: Destination) -> Place:
             f" {type(destination).__name__}"
         )
     text = str(destination)
+    if "://" in text and "@" in text and urlsplit(text).password:
+        raise InvalidRequest(
+            f"the destination {redact_url(text)!r} holds a password, which would be written into"
+            " the journal: give it in the store's environment, or in a RemoteFileSystem block"
+        )
     if not text.strip() or "://" in text or "::" in text:
         return Place(url=text)
     # A relative path means this process's folder: another one must find the same place.
@@ -231,11 +238,13 @@ class UpscaleRun(JobRun[StoredVideo]):
         job: The job; keep it to find the run again, it is free of secrets.
         upscaler: The block that bought it.
         source: The source, for the preview.
+        overwrite: Whether another file at the destination may be replaced.
     """
 
     job: UpscaleJob
     upscaler: Upscales
     source: SourceLike | None = field(default=None, repr=False)
+    overwrite: bool = False
 
     async def await_for_completion(
         self, deadline_seconds: float = DEADLINE, poll_seconds: float | None = None
@@ -254,14 +263,27 @@ class UpscaleRun(JobRun[StoredVideo]):
         """Wait until the job has ended; see `prefect_topaz.wait_for_upscale`."""
         return run_blocking(self.await_for_completion(deadline_seconds, poll_seconds))
 
-    async def afetch_result(self) -> StoredVideo:
-        """Verify and store the result; see `prefect_topaz.store_upscale`."""
-        finished = await self.await_for_completion()
-        return as_one(await store(finished, self.upscaler, source=self.source))
+    async def afetch_result(
+        self, verify: Verify = "standard", *, overwrite: bool | None = None
+    ) -> StoredVideo:
+        """Verify and store the result; see `prefect_topaz.store_upscale`.
 
-    def fetch_result(self) -> StoredVideo:  # type: ignore[override]  # as above
-        """Verify and store the result; see `prefect_topaz.store_upscale`."""
-        return run_blocking(self.afetch_result())
+        Args:
+            verify: How strict the result is compared with the order.
+            overwrite: Whether another file may be replaced; None for what was said at the order.
+        """
+        finished = await self.await_for_completion()
+        replace = self.overwrite if overwrite is None else overwrite
+        videos = await store(
+            finished, self.upscaler, source=self.source, verify=verify, overwrite=replace
+        )
+        return as_one(videos)
+
+    def fetch_result(  # type: ignore[override]  # as above
+        self, verify: Verify = "standard", *, overwrite: bool | None = None
+    ) -> StoredVideo:
+        """Verify and store the result; see `afetch_result`."""
+        return run_blocking(self.afetch_result(verify, overwrite=overwrite))
 
     async def acancel(self) -> CancelOutcome:
         """Cancel the job; see `prefect_topaz.cancel_upscale`."""

@@ -166,6 +166,7 @@ class Transport:
         attempts: int = ATTEMPTS,
         patience: float = math.inf,
         before: Callable[[], None] = lambda: None,
+        refuses: Callable[[Reply], bool] = lambda _: True,
     ) -> Reply:
         """Send a call until there is an answer, within the policy of `decide`.
 
@@ -175,6 +176,8 @@ class Transport:
             patience: Seconds of waiting between attempts, in all; a longer wait that the server
                 asks for ends the attempts instead.
             before: Is asked before each attempt, and may raise instead.
+            refuses: Whether an answer proves that a call which is not repeatable was not acted
+                on; asked of a 429 before it is sent again.
 
         Raises:
             OutcomeLost: If a call that is not repeatable left without an answer.
@@ -185,6 +188,8 @@ class Transport:
             before()
             reply, error = await self._attempt(call)
             decision = self._decide(call, reply, error, attempt, attempts)
+            if reply is not None and not call.repeatable and not refuses(reply):
+                return self._without_key(reply)
             patience -= decision.delay
             if decision.action == "repeat" and patience >= 0:
                 await self.sleep(decision.delay * self.jitter())

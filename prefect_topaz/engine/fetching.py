@@ -11,14 +11,17 @@ from prefect_topaz.download import Fetched, fetch
 from prefect_topaz.engine.checking import Delivery
 from prefect_topaz.http import PIECE
 from prefect_topaz.models import JobStatus, StoredVideo
-from prefect_topaz.places import in_thread
+from prefect_topaz.places import copy_file, in_thread, url_of
 from prefect_topaz.redaction import SignedUrl
 
 
 def copied(one: Delivery, known: StoredVideo, file: Path) -> bool:
-    """Copy a result that lies at another place of the same store; False if it cannot be."""
+    """Copy a result that lies at another place; False if it cannot be."""
+    place = one.finished.job.destination
+    same_store = url_of(one.folder.fs, "/x").partition("://")[0] == known.url.partition("://")[0]
+    elsewhere = place if same_store else place.model_copy(update={"options": {}})
     try:
-        one.folder.fs.get_file(one.folder.fs._strip_protocol(known.url), str(file))  # noqa: SLF001  # fsspec's own hook for that
+        copy_file(elsewhere, known.url, file)
     except Exception:  # noqa: BLE001  # whatever is wrong there, the provider is asked instead
         return False
     return digest(file).sha256 == known.sha256

@@ -123,6 +123,8 @@ async def _buy(
         return None
     key = idempotency_key(record.key, intent)
 
+    answered = asyncio.Event()
+
     async def post() -> Record:
         try:
             reply = await context.client.submit(order, url, key, before=lambda: turn.check(intent))
@@ -135,13 +137,14 @@ async def _buy(
         except BaseException as error:
             await _unknown(context, journal, intended, f"interrupted by {describe(error)}")
             raise
+        answered.set()
         try:
             return await _conclude(context, journal, intended, order, reply)
         finally:
             if reply.spooled is not None:
                 reply.spooled.unlink(missing_ok=True)
 
-    bought = await _uninterrupted(post())
+    bought = await _uninterrupted(post(), answered)
     if bought.state == "unknown":
         return await adopt(context, journal, bought)
     # Given up for gone and overtaken, this owner has no say any more: the record is read again.
@@ -151,10 +154,13 @@ async def _buy(
 def idempotency_key(key: str, intent: Event) -> str:
     """Name a purchase for the provider: the same for the same work and the same request.
 
-    The request is in it because a key that comes with another request is refused as a conflict
-    [E8], and an uploaded file has a new URL each time. 16 to 96 characters of [A-Za-z0-9._-].
+    What the work key leaves out of the request is in it, because a key that comes with another
+    request is refused as a conflict [E8]: an uploaded file has a new URL each time, and a callback
+    may change. 16 to 96 characters of [A-Za-z0-9._-].
     """
     request = (intent.source_digest or "")[:16]
+    if intent.order is not None and intent.order.callback_url is not None:
+        request += f"-{intent.order.callback_url.digest[:8]}"
     return f"topaz-{key[:40]}-{request}" + (f"-{intent.attempt}" if intent.attempt > 1 else "")
 
 
@@ -248,14 +254,18 @@ def _check_destination(purchase: Purchase, key: str) -> None:
         check_free(folder, name, key)
 
 
-async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Let a purchase be written down although its caller is being cancelled."""
+async def _uninterrupted(work: Coroutine[Any, Any, T], answered: asyncio.Event) -> T:
+    """Let a purchase be written down although its caller is being cancelled.
+
+    Its answer is given a while to come; once it is there, what it says is kept whatever that takes.
+    """
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait({task}, timeout=_GRACE)
-        task.cancel()
+        if not answered.is_set():
+            task.cancel()
         await asyncio.wait({task})
         if not task.cancelled():
             task.exception()  # seen; what matters is in the journal

@@ -114,9 +114,7 @@ async def settle(
     return SettleReport(items=tuple(items), stored=tuple(stored))
 
 
-async def _read_all(
-    journal: Journal, keys: Sequence[str]
-) -> tuple[list[Record], list[SettleItem]]:
+async def _read_all(journal: Journal, keys: Sequence[str]) -> tuple[list[Record], list[SettleItem]]:
     """Read the records; one that cannot be read is an item of its own, and stops no other."""
     found = [await _read_one(journal, key) for key in keys]
     records = [one for one in found if isinstance(one, Record)]

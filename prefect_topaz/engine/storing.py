@@ -123,16 +123,22 @@ async def _deliver(one: Delivery) -> StoredVideo:
     there = await in_thread(_there, one, known)
     if there is not None:
         return there.model_copy(update={"cached": True})
-    if not one.overwrite:
-        try:
-            await in_thread(check_free, one.folder, one.name, one.key)
-        except errors.UnusableDestination as error:
-            raise errors.DeliveryFailed(error.message, work_key=one.key) from None
+    await _check_name(one)
     with workspace(one.journal.place(one.key)) as space:
         file = space / "result.mp4"
         if known is not None and await in_thread(copied, one, known, file):
             return await _publish(one, await in_thread(digest, file), cached=True)
         return await _publish(one, await obtain(one, file))
+
+
+async def _check_name(one: Delivery) -> None:
+    """Leave what is not ours where it is."""
+    if one.overwrite:
+        return
+    try:
+        await in_thread(check_free, one.folder, one.name, one.key)
+    except errors.UnusableDestination as error:
+        raise errors.DeliveryFailed(error.message, work_key=one.key) from None
 
 
 def _known(record: Record, job_id: str) -> StoredVideo | None:
@@ -183,6 +189,7 @@ async def _publish(one: Delivery, fetched: Fetched, *, cached: bool = False) -> 
         flow_run_id=one.context.flow_run_id,
     )
     text = receipt.model_dump_json(indent=2).encode()
+    await _check_name(one)  # again: another order may have taken it while this one was fetched
     await in_thread(publish_bytes, text, one.folder, f"{one.name}.json")
     await in_thread(publish, fetched.path, one.folder, one.name)
     one.context.log(
@@ -197,8 +204,11 @@ async def _cost(one: Delivery) -> Cost:
     cost = one.finished.job.cost
     found = one.status.cost
     try:
-        details = await one.context.client.details(one.status.job_id) if one.status.job_id else None
-        found = details.cost if details and details.cost else found
+        # Once: no result waits for the answer to this.
+        if one.status.job_id and (
+            details := await one.context.client.details(one.status.job_id, attempts=1)
+        ):
+            found = details.cost or found
     except errors.TopazError:
         pass
     if found is None:

@@ -60,8 +60,10 @@ def _in_window(record: Record, one: Candidate) -> bool:
     assert intent is not None
     if one.created_at is None:
         return True
-    first = (intent.at - _WINDOW).timestamp()
-    return first <= one.created_at <= (record.last.at + _WINDOW).timestamp()
+    # A lost order cannot be younger than its owner's lease, however late it is looked for.
+    latest = min(record.last.at, intent.at + timedelta(seconds=intent.lease or 0))
+    first, last = intent.at - _WINDOW, latest + _WINDOW
+    return first.timestamp() <= one.created_at <= last.timestamp()
 
 
 async def _claimed(journal: Journal, record: Record) -> set[str]:

@@ -171,7 +171,14 @@ def test_the_state_is_what_the_last_event_left(events):
     assert record.attempt == max([0, *(one.attempt for one in events)])
     for kind in get_args(Kind):
         found = [one for one in events if one.kind == kind]
-        assert record.latest(kind) == (found[-1] if found else None)
+        newest = [one for one in found if one.attempt == max(each.attempt for each in found)]
+        assert record.latest(kind) == (newest[-1] if newest else None)
+
+
+def test_a_slow_owner_does_not_hide_the_newer_purchase():
+    newer = Event(kind="submitted", at=NOON, by="two", attempt=2, job_ids=("two",))
+    slow = Event(kind="submitted", at=NOON, by="one", attempt=1, job_ids=("one",))
+    assert Record(key=KEY, events=(newer, slow)).latest("submitted") == newer
 
 
 @given(st.lists(EVENTS, max_size=8))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tests.crash.children import Ended
-from tests.crash.inspection import broken_files, leftovers, missing_files
+from tests.crash.inspection import broken_files, is_probe, leftovers, missing_files
 from tests.crash.scenario import Death, Scenario
 from tests.crash.world import Machine, World
 
@@ -151,4 +151,5 @@ def _judge(world: World, row: Row) -> None:
     row.problems += broken_files(files)
     row.problems += missing_files(world.case, files)
     if world.children.skips_time:
-        row.problems += [f"left behind for good: {path}" for path in leftovers(files)]
+        stays = [path for path in leftovers(files) if not is_probe(path, files[path])]
+        row.problems += [f"left behind for good: {path}" for path in stays]

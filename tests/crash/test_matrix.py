@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.__main__ import main
-from tests.crash.inspection import broken_files, leftovers, missing_files
+from tests.crash.inspection import broken_files, is_probe, leftovers, missing_files
 from tests.crash.matrix import BLOCKING, EVOLINK, LOCAL_FILE, OXEN, THREE, Cell, Matrix
 from tests.crash.rows import RESTARTS, Row
 from tests.crash.scenario import Death, Scenario, deaths_at_effects
@@ -117,6 +117,13 @@ def test_what_is_missing_and_what_is_left_is_noticed():
     found = {"clip.mp4": b"", ".topaz/k/0002.json": b"", ".clip.mp4.x.part": b""}
     assert len(list(missing_files(OXEN, found))) == 2
     assert leftovers(found) == [".clip.mp4.x.part"]
+
+
+def test_only_the_few_bytes_of_a_probe_may_stay():
+    name = f".topaz/.{'a' * 32}"
+    assert is_probe(name, b"one")
+    assert not is_probe(name, b"a journal's event")
+    assert not is_probe(f".topaz/k/.0001.json.{'a' * 32}", b"one")
 
 
 def test_the_command_prints_the_table(capsys):

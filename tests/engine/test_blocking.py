@@ -1,5 +1,6 @@
 """The endpoint that blocks: its answer is the only copy of a paid result."""
 
+import asyncio
 import tempfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from prefect_topaz.providers.oxen import Provider as Oxen
 from prefect_topaz.redaction import SignedUrl
 from prefect_topaz.sandbox import Choices, Sandbox
 from prefect_topaz.wire import Reply
-from tests.engine.bench import Bench, Clock
+from tests.engine.bench import Bench, Clock, until
 
 FORMATS = ("url", "b64_json")
 formats = pytest.mark.parametrize("response_format", FORMATS)
@@ -174,3 +175,15 @@ async def test_there_is_nothing_to_cancel_after_the_answer(bench: Bench):
     outcome = await engine.cancel(bench.context(), job)
     assert outcome.outcome == "already_finished"
     assert bench.asked("DELETE", "/") == []
+
+
+async def test_a_cancel_while_the_only_copy_is_fetched_does_not_lose_it(bench: Bench):
+    bench.sandbox.fault("result", "delay", seconds=1.0)
+    running = asyncio.ensure_future(bench.submit(order=order()))
+    await until(lambda: bench.asked("GET", "/api/repos"))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    (video,) = await bench.deliver(order=order())
+    assert video.width == 1920
+    assert (len(bench.bought), bench.posts) == (1, 1)

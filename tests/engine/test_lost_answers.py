@@ -215,3 +215,23 @@ async def test_a_slow_owner_does_not_undo_what_others_found(bench: Bench):
     assert bench.posts == 1
     kinds = await bench.kinds()
     assert "unknown" not in kinds[kinds.index("submitted") :]
+
+
+async def test_a_429_behind_which_a_task_may_exist_is_not_sent_again(bench: Bench):
+    code = {"status": 429, "code": "paid_outcome_unknown", "message": "in progress"}
+    bench.sandbox.fault("submit", "refused", times=4, **code)
+    with pytest.raises(OutcomeUnknown):
+        await bench.submit("evolink")
+    assert bench.posts == 1
+
+
+async def test_a_job_that_was_ordered_long_after_is_not_taken_for_the_lost_one(bench: Bench):
+    bench.sandbox.fault("submit", "refuse")
+    with pytest.raises(OutcomeUnknown):
+        await bench.submit()
+    next((bench.folder / "out/.topaz").glob("*/0002.json")).unlink()  # its writer died before
+    bench.clock.passed += 7 * 24 * 3600
+    source = bench.sandbox.host(bench.clip)
+    await bench.client().submit(OxenOptions(resolution="1080p").order(), SignedUrl(source), "other")
+    with pytest.raises(OutcomeUnknown):
+        await bench.submit()

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import fsspec
 import pytest
@@ -16,12 +16,14 @@ from pydantic import SecretStr
 
 from prefect_topaz import engine
 from prefect_topaz.client import Client
+from prefect_topaz.errors import UnusableDestination
 from prefect_topaz.http import connections
 from prefect_topaz.models import Place
 from prefect_topaz.providers import load
 from prefect_topaz.sandbox import Sandbox
 from prefect_topaz.sources import open_source
-from tests.engine.bench import PAYING, default_order
+from tests.core.stores import RemoteStore
+from tests.engine.bench import PAYING, Bench, default_order
 
 RUNS = 10
 # Seconds that the provider takes for its answer: by then the other nine have come.
@@ -157,3 +159,47 @@ def test_ten_runs_at_once_buy_once_and_all_get_the_result(  # noqa: PLR0917  # f
     assert names == [".topaz", video, f"{video}.jpg", f"{video}.json"]
     journal = fs.ls(f"{folder.rstrip('/')}/.topaz", detail=False)
     assert len(journal) == 1, "a probe was left behind"
+
+
+class Overwrites(RemoteStore):
+    """A store that writes whatever is there; all its objects show the same files."""
+
+    protocol = "overwrites"
+    held: ClassVar[dict[str, bytes]] = {}
+
+    def __init__(self, *options: Any, **named: Any) -> None:
+        super().__init__(*options, **named)
+        self.files = self.held
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
+        super().pipe_file(path, value)
+
+
+@pytest.fixture
+def overwrites() -> Iterator[Place]:
+    """A folder on a store that has no exclusive create."""
+    fsspec.register_implementation("overwrites", Overwrites, clobber=True)
+    yield Place(url="overwrites://out/")
+    Overwrites.held.clear()
+
+
+async def test_a_store_where_two_could_buy_is_refused_before_any_request(
+    bench: Bench, overwrites: Place, clip: Path
+):
+    purchase = await bench.purchase("evolink", url=str(clip), destination=overwrites)
+    with pytest.raises(UnusableDestination, match="two runs at once could both buy") as caught:
+        await engine.submit(bench.context("evolink"), purchase)
+    assert "Pass journal=" in str(caught.value)
+    assert caught.value.billed == "no"
+    assert bench.sandbox.requests() == []
+    assert Overwrites.held == {}
+
+
+async def test_with_its_journal_elsewhere_such_a_store_takes_the_video(
+    bench: Bench, overwrites: Place, clip: Path
+):
+    where = {"destination": overwrites, "journal": bench.place("journal")}
+    (video,) = await bench.deliver("evolink", url=str(clip), **where)
+    assert video.url == "overwrites://out/clip-2x.mp4"
+    assert len(Overwrites.held["out/clip-2x.mp4"]) == video.bytes
+    assert len(bench.bought) == 1

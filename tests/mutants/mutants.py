@@ -1,59 +1,10 @@
-"""The mistakes that would cost somebody money, each with the tests that must notice it.
-
-A record says what to replace where. Blanks do not count in the old text, but it must be found
-exactly once: code that has moved on needs its mutant moved along, or the check would check nothing.
-"""
+"""The mistakes that would cost somebody money, each with the tests that must notice it."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-
-class NotApplicable(Exception):
-    """The old text is not in the file exactly once, or the new one is no Python."""
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One mistake.
-
-    Args:
-        name: What is done wrong.
-        file: The module, inside the package.
-        edits: Pairs of old and new text.
-        tests: The tests that must fail, as pytest names them.
-    """
-
-    name: str
-    file: str
-    edits: tuple[tuple[str, str], ...]
-    tests: tuple[str, ...]
-
-    def apply(self, package: Path) -> None:
-        """Make the mistake in a copy of the package.
-
-        Args:
-            package: The copy's folder.
-
-        Raises:
-            NotApplicable: If the code has moved on.
-        """
-        path = package / self.file
-        text = path.read_text()
-        for old, new in self.edits:
-            pattern = r"\s+".join(re.escape(word) for word in old.split())
-            found = list(re.finditer(pattern, text))
-            if len(found) != 1:
-                raise NotApplicable(f"{self.file} has {len(found)} times, not once: {old}")
-            text = text[: found[0].start()] + new + text[found[0].end() :]
-        try:
-            compile(text, self.file, "exec")
-        except SyntaxError as error:
-            raise NotApplicable(f"{self.file} is no Python any more: {error}") from None
-        path.write_text(text)
+from tests.mutants.mutant import Mutant
 
 
 def _one(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
@@ -69,7 +20,7 @@ _SENDING: Final = (
         "transport.py",
         'if problem == "unknown" and not repeatable:',
         'if problem == "unknown" and not repeatable and last:',
-        _CORE("sending", "a_paid_call_whose_answer_is_lost_arrives_exactly_once"),
+        _CORE("sending", "a_paid_call_whose_answer_is_lost_arrives_exactly_once[reset]"),
     ),
     _one(
         "the POST is repeated on 5xx",
@@ -90,14 +41,14 @@ _SENDING: Final = (
         "providers/oxen.py",
         "if reject_reason(reply.status):",
         "if reject_reason(reply.status) or reply.status >= 500:",
-        _ENGINE("lost_answers", "oxen_finds_its_job_by_the_echo_of_the_request"),
+        _ENGINE("lost_answers", "oxen_finds_its_job_by_the_echo_of_the_request[bad gateway]"),
     ),
     _one(
         "5xx is taken for a refusal (EvoLink)",
         "providers/evolink.py",
         "reply.status in _REFUSING_STATUSES",
         "(reply.status in _REFUSING_STATUSES or reply.status >= 500)",
-        _ENGINE("lost_answers", "evolink_asks_and_never_sends_again"),
+        _ENGINE("lost_answers", "evolink_asks_and_never_sends_again[bad gateway]"),
     ),
     _one(
         "the idempotency key is not sent",
@@ -114,35 +65,35 @@ _BUYING: Final = (
         "engine/purchase.py",
         "if record.may_buy: bought",
         'if record.may_buy or record.state == "intended":\n            bought',
-        _ENGINE("intents", "an_owner_that_died_before_it_sent_is_never_replaced"),
+        _ENGINE("intents", "an_owner_that_died_before_it_sent_is_never_replaced[oxen]"),
     ),
     _one(
         "submitted again when the outcome is unknown",
         "engine/purchase.py",
         "if record.may_buy: bought",
         'if record.may_buy or record.state == "unknown":\n            bought',
-        _ENGINE("lost_answers", "evolink_asks_and_never_sends_again"),
+        _ENGINE("lost_answers", "evolink_asks_and_never_sends_again[bad gateway]"),
     ),
     _one(
         "no intent before the send",
         "engine/purchase.py",
         "intended = await journal.append(record, intent)",
         'intended = record.model_copy(update={"events": (*record.events, intent)})',
-        _ENGINE("lost_answers", "evolink_asks_and_never_sends_again"),
+        _ENGINE("lost_answers", "evolink_asks_and_never_sends_again[bad gateway]"),
     ),
     _one(
         "sent although somebody else wrote the intent",
         "engine/purchase.py",
         "if intended is None: return None",
         'if intended is None:\n        intended = record.model_copy(update={"events": (intent,)})',
-        _ENGINE("intents", "runs_at_the_same_time_buy_once_and_share_the_job"),
+        _ENGINE("intents", "runs_at_the_same_time_buy_once_and_share_the_job[2-oxen]"),
     ),
     _one(
         "a caller who leaves interrupts the purchase",
         "engine/purchase.py",
-        "bought = await _uninterrupted(post())",
+        "bought = await _uninterrupted(post(), answered)",
         "bought = await post()",
-        _ENGINE("intents", "a_caller_who_leaves_in_mid_purchase_finds_the_job_later"),
+        _ENGINE("intents", "a_caller_who_leaves_in_mid_purchase_finds_the_job_later[oxen]"),
     ),
     _one(
         "a refusal undoes what others found meanwhile",
@@ -180,9 +131,8 @@ _CREATING: Final = (
         "places.py",
         (
             (
-                'temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")',
-                'if path.exists():\n        raise FileExistsError(path)\n'
-                '    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")',
+                'with temporary.open("xb") as file:',
+                'if path.exists():\n            raise FileExistsError(path)\n        with temporary.open("xb") as file:',
             ),
             ("os.link(temporary, path)", "temporary.replace(path)"),
         ),
@@ -224,7 +174,7 @@ _ADOPTING: Final = (
         "engine/unknown.py",
         "for one in free if one.exact]",
         "for one in free]",
-        _ENGINE("lost_answers", "evolink_asks_and_never_sends_again"),
+        _ENGINE("lost_answers", "evolink_asks_and_never_sends_again[bad gateway]"),
     ),
     _one(
         "adopted whatever its age",
@@ -241,7 +191,7 @@ _STORING: Final = (
         "transport.py",
         "if origin_of(url) not in self.origins: return {}",
         "del url",
-        _ENGINE("storing", "a_redirected_result_takes_no_key_to_another_host"),
+        _ENGINE("storing", "a_redirected_result_takes_no_key_to_another_host[oxen]"),
     ),
     _one(
         "the key follows a redirect",
@@ -257,14 +207,14 @@ _STORING: Final = (
         " await in_thread(publish, fetched.path, one.folder, one.name)",
         "await in_thread(publish, fetched.path, one.folder, one.name)\n"
         '    await in_thread(publish_bytes, text, one.folder, f"{one.name}.json")',
-        _ENGINE("order", "a_video_without_its_receipt_never_has_its_name"),
+        _ENGINE("order", "a_video_without_its_receipt_never_has_its_name[oxen]"),
     ),
     _one(
         "the verification is skipped",
         "engine/checking.py",
         'if mismatches and one.verify == "off":',
         "if mismatches:",
-        _ENGINE("mismatches", "a_wrong_result_is_kept_and_never_published"),
+        _ENGINE("mismatches", "a_wrong_result_is_kept_and_never_published[oxen-size]"),
     ),
 )
 
@@ -281,8 +231,7 @@ _CANCELLING: Final = (
         "cancellation.py",
         "if reason.cancelled: outcome",
         "if reason:\n        outcome",
-        "tests/prefect/test_cancel_wait.py"
-        "::test_without_a_flow_run_an_interrupt_leaves_the_job",
+        "tests/prefect/test_cancel_wait.py::test_without_a_flow_run_an_interrupt_leaves_the_job",
     ),
 )
 

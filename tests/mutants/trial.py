@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.mutants.mutants import Mutant, NotApplicable
+from tests.mutants.mutant import Mutant, NotApplicable
 
 _ROOT: Final = Path(__file__).parents[2]
 _PATIENCE: Final = 180.0  # seconds that the tests of one mutant may take

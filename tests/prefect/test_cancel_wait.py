@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +37,22 @@ from prefect_topaz.errors import JobCancelled
 from prefect_topaz.sandbox import Sandbox
 from tests.prefect.cancel_support import deletes, reattaches
 from tests.prefect.support import FAST, until
+
+# A cancel in the middle of a connect leaves a connection to the interpreter's end, which is near in
+# a run that is cancelled; see `tidy`.
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:Exception ignored in. <function _SelectorTransport"
+    ":pytest.PytestUnraisableExceptionWarning"
+)
+ASK = f"print(asyncio.run(ask('{uuid4()}')))"
+
+
+@pytest.fixture(autouse=True)
+def tidy() -> Iterator[None]:
+    """Collect what an interrupted test left here, where it is expected, and in no other test."""
+    gc.collect()
+    yield
+    gc.collect()
 
 
 @pytest.fixture
@@ -153,14 +173,13 @@ async def _interrupted(state: Any, oxen: Any, sandbox: Sandbox, clip: Path, plac
     return job.status
 
 
-async def test_an_api_that_cannot_be_reached_never_costs_a_job(monkeypatch) -> None:
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    monkeypatch.setattr(cancellation, "_ASK", 1.0)
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
-        reason = await cancellation.ask(str(uuid4()))
-    assert not reason.cancelled
-    assert "API" in reason.said
+def test_an_api_that_cannot_be_reached_never_costs_a_job() -> None:
+    """In a process of its own: Prefect's workers behind the scenes keep to one server."""
+    script = f"import asyncio; from prefect_topaz.cancellation import ask; {ASK}"
+    env = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Reason(cancelled=False, said='the Prefect API ")
 
 
 async def test_a_run_that_the_api_does_not_know_never_costs_a_job() -> None:

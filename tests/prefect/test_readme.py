@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -11,18 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from prefect_topaz import (
-    EvoLinkCredentials,
-    EvoLinkUpscaler,
-    OxenCredentials,
-    OxenUpscaler,
-    StoredVideo,
-)
+from prefect_topaz import EvoLinkUpscaler, OxenUpscaler, StoredVideo
 from prefect_topaz.sandbox import Sandbox
 from tests.fixtures_s3 import Bucket
-from tests.prefect.support import ROOT
+from tests.prefect.documents import examples, run_python, save_blocks
 
-EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+EXAMPLES = [text for language, text in examples("README.md") if language == "python"]
 TESTING = next(text for text in EXAMPLES if "pytest_plugins" in text)
 
 
@@ -49,14 +42,6 @@ def world(
     return {"https://example.com/clip.mp4": sandbox.host(clip), "s3://bucket": s3.url}
 
 
-def point_blocks_at(sandbox: Sandbox) -> None:
-    """Give the saved blocks the sandbox's address, which the README does not speak of yet."""
-    oxen = OxenCredentials(api_key=sandbox.api_key, base_url=sandbox.url)
-    OxenUpscaler(credentials=oxen, resolution="1080p").save("to-4k", overwrite=True)
-    evolink = EvoLinkCredentials(api_key=sandbox.api_key, base_url=sandbox.url)
-    EvoLinkUpscaler(credentials=evolink).save("twice", overwrite=True)
-
-
 def test_the_examples_run_in_the_order_in_which_they_are_read(
     world: dict[str, str], sandbox: Sandbox, s3: Bucket
 ) -> None:
@@ -65,10 +50,9 @@ def test_the_examples_run_in_the_order_in_which_they_are_read(
     exec(saving, names)
     assert OxenUpscaler.load("to-4k").resolution == "4k"
     assert EvoLinkUpscaler.load("twice").credentials.api_key.get_secret_value() == sandbox.api_key
-    point_blocks_at(sandbox)
+    save_blocks(sandbox)  # with the sandbox's address, which the README does not speak of yet
     for example in using:
-        shown = re.compile("|".join(map(re.escape, world)))
-        exec(shown.sub(lambda found: world[found.group()], example), names)
+        run_python(example, world, names)
 
     assert names["report"].failed == ()
     (video,) = names["videos"]

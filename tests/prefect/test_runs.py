@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from prefect import flow
 from prefect.blocks.abstract import JobBlock, JobRun
+from pydantic import SecretStr
 
 from prefect_topaz import EvoLinkUpscaler, OxenUpscaler, UpscaleRun
-from prefect_topaz.errors import InvalidRequest
+from prefect_topaz.errors import InvalidRequest, ResultMismatch
 from tests.prefect.support import HOME
 
 
@@ -99,3 +100,28 @@ def test_many_sources_are_refused_with_the_way_to_do_it(kind, oxen, evolink, tmp
     upscaler = oxen if kind is OxenUpscaler else evolink
     with pytest.raises(InvalidRequest, match="upscale_videos"):
         upscaler.trigger(["a.mp4", "b.mp4"], f"{tmp_path}/")
+
+
+def test_a_password_in_a_destination_is_refused_without_being_shown(oxen):
+    with pytest.raises(InvalidRequest) as caught:
+        oxen.trigger("https://example.com/clip.mp4", "sftp://me:canary@host/up/")
+    assert "canary" not in str(caught.value)
+
+
+def test_a_run_can_take_what_its_errors_advise(evolink, sandbox, clip, tmp_path):
+    target = tmp_path / "taken.mp4"
+    target.write_bytes(b"somebody else's")
+    run = evolink.trigger(str(clip), target, overwrite=True)
+    assert run.fetch_result().bytes == target.stat().st_size
+    sandbox.fault("job", "wrong_video", what="size")
+    other = evolink.trigger(str(clip), tmp_path / "other.mp4", again=1)
+    with pytest.raises(ResultMismatch):
+        other.fetch_result()
+    assert other.fetch_result(verify="off").url == str(tmp_path / "other.mp4")
+    assert len(sandbox.purchases()) == 2
+
+
+def test_a_token_in_a_callback_is_kept_secret(evolink):
+    secret = evolink.model_copy(update={"callback_url": SecretStr("https://example.com/x?t=CANARY")})
+    assert "CANARY" not in repr(secret) + secret.model_dump_json()
+    assert secret.order().callback_url.reveal().endswith("CANARY")
