@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
+import anyio
+
 from prefect_topaz import errors
 from prefect_topaz.delivery import check_free, target_names
 from prefect_topaz.engine.context import Context
@@ -263,10 +265,12 @@ async def _uninterrupted(work: Coroutine[Any, Any, T], answered: asyncio.Event) 
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait({task}, timeout=_GRACE)
-        if not answered.is_set():
-            task.cancel()
-        await asyncio.wait({task})
+        # Prefect's time-outs cancel every await again and again; a shield holds them off.
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait({task}, timeout=_GRACE)
+            if not answered.is_set():
+                task.cancel()
+            await asyncio.wait({task})
         if not task.cancelled():
             task.exception()  # seen; what matters is in the journal
         raise

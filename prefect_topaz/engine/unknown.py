@@ -21,7 +21,8 @@ async def adopt(context: Context, journal: Journal, record: Record) -> Record:
     """Find the job of an order whose answer was lost, and write it down as bought.
 
     A job is adopted only if it echoes the whole request, was created at that time, belongs to no
-    other record, and there are exactly as many as were ordered. Nothing is ever sent again.
+    other record, there are exactly as many as were ordered, and no other work's equal request is
+    open, whose job it may be. Nothing is ever sent again.
 
     Raises:
         OutcomeUnknown: If that cannot be decided.
@@ -40,18 +41,21 @@ async def adopt(context: Context, journal: Journal, record: Record) -> Record:
             reason = f"the provider's listing gave no answer ({error.message})"
             raise _undecided(record, reason) from None
         try:
-            claimed = await _claimed(journal, record)
+            # After the listing: whoever bought what it shows had written an intent by then.
+            claimed, rivals = await _others(journal, record)
         except JournalUnavailable as error:
             reason = f"which jobs belong to other work cannot be read ({error.message})"
             raise _undecided(record, reason) from None
         free = [one for one in listed if _in_window(record, one) and one.job_id not in claimed]
         proven = [one.job_id for one in free if one.exact]
-        if len(proven) == intent.order.generations:
+        if len(proven) == intent.order.generations and not rivals:
             return await _write_down(context, journal, record, proven)
-        if len(proven) > intent.order.generations:
+        if len(proven) > intent.order.generations and not rivals:
             break
     ids = ", ".join(one.job_id for one in free)
     reason = f"jobs that may be it: {ids}" if ids else "no job of that time is listed"
+    if ids and rivals:
+        reason += f", or that of the equal order {', '.join(rivals)}, whose outcome is open too"
     raise _undecided(record, reason)
 
 
@@ -66,15 +70,38 @@ def _in_window(record: Record, one: Candidate) -> bool:
     return first.timestamp() <= one.created_at <= last.timestamp()
 
 
-async def _claimed(journal: Journal, record: Record) -> set[str]:
-    """List the jobs of other records, and of this one's earlier purchases."""
+async def _others(journal: Journal, record: Record) -> tuple[set[str], list[str]]:
+    """List the jobs that are not the lost one, and the works that may own one that looks like it.
+
+    Returns:
+        The jobs of other records, and of this one's earlier purchases; and the keys of the records
+        whose equal request is open: the same work `again`, or another content at the same URL.
+    """
     earlier = (event for event in record.events if event.attempt < record.attempt)
     claimed = {job_id for event in earlier for job_id in event.job_ids}
-    for other in await journal.keys():
-        if other != record.key:
-            events = (await journal.read(other)).events
-            claimed |= {job_id for event in events for job_id in event.job_ids}
-    return claimed
+    rivals: list[str] = []
+    for key in await journal.keys():
+        if key != record.key:
+            other = await journal.read(key)
+            claimed |= {job_id for event in other.events for job_id in event.job_ids}
+            if other.state in ("intended", "unknown") and _looks_alike(other, record):
+                rivals.append(key)
+    return claimed, rivals
+
+
+def _looks_alike(other: Record, record: Record) -> bool:
+    """Tell whether the job of another record would echo the request of this one."""
+    theirs, ours = other.latest("intent"), record.latest("intent")
+    if not (theirs and theirs.order and ours and ours.order):
+        return False
+    same = (theirs.order.provider, theirs.order.model, theirs.source_digest) == (
+        ours.order.provider,
+        ours.order.model,
+        ours.source_digest,
+    )
+    # The echo may hold more than was asked for: so may an order whose job would answer to ours.
+    told = theirs.order.options
+    return same and all(told.get(name) == value for name, value in ours.order.options.items())
 
 
 async def _write_down(

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+import anyio
 import pytest
 
 from prefect_topaz import engine
@@ -255,3 +256,11 @@ async def test_a_refusal_after_the_lease_does_not_undo_what_others_found(bench: 
     with pytest.raises(type(refusal.error)):
         await purchasing._refused(slow, journal, owner.record, refusal.error)
     assert (await bench.record()).state == "submitted"
+
+
+async def test_a_time_out_that_cancels_again_and_again_loses_no_purchase(bench: Bench):
+    bench.sandbox.fault("submit", "delay", seconds=0.5)
+    with anyio.move_on_after(0.1):
+        await bench.submit()
+    assert await bench.kinds() == ["intent", "submitted"]
+    assert (len(bench.bought), bench.posts) == (1, 1)

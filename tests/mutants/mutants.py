@@ -165,9 +165,16 @@ _ADOPTING: Final = (
     _one(
         "adopted more than was ordered",
         "engine/unknown.py",
-        "if len(proven) == intent.order.generations:",
-        "if len(proven) >= intent.order.generations:",
+        "if len(proven) == intent.order.generations and",
+        "if len(proven) >= intent.order.generations and",
         _ENGINE("lost_answers", "two_jobs_that_could_be_it_are_named_and_none_is_taken"),
+    ),
+    _one(
+        "adopted while an equal order is open",
+        "engine/unknown.py",
+        "intent.order.generations and not rivals: return",
+        "intent.order.generations:\n            return",
+        _ENGINE("interleavings", "an_equal_order_in_flight_is_not_robbed_of_its_job"),
     ),
     _one(
         "adopted without a proof",

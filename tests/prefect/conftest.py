@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from tests.prefect.support import HOME, Api, Process, Server, free_port, prefect, program
+from tests.prefect.support import (
+    HOME,
+    Api,
+    Process,
+    Server,
+    free_port,
+    prefect,
+    program,
+    shipped_deployments,
+)
 
 # Prefect makes its home when it is imported: it must not be the user's own.
 for _name in [name for name in os.environ if name.startswith("PREFECT_")]:
@@ -88,7 +97,7 @@ def deployed(settings: None, api: Api) -> dict[str, dict[str, Any]]:
     """Make the deployments, with the commands that `prefect.yaml` names; give them by name."""
     prefect("work-pool", "create", "topaz", "--type", "process")
     prefect("deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
-    return {one["name"]: one for one in api.post("deployments/filter")}
+    return shipped_deployments(api)
 
 
 @pytest.fixture(scope="session")

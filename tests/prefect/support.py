@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import yaml
 from typing_extensions import Self
 
 T = TypeVar("T")
@@ -204,3 +205,12 @@ class Api:
             return found if any(one["message"].startswith(last) for one in found) else []
 
         return until(come, f"the log line {last!r}")
+
+
+def shipped_deployments(api: Api) -> dict[str, dict[str, Any]]:
+    """Give the deployments of `prefect.yaml` by name, as the server has them; others may be there."""
+    wanted = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
+    names = [one["name"] for one in wanted]
+    found = api.post("deployments/filter", deployments={"name": {"any_": names}})
+    assert sorted(one["name"] for one in found) == sorted(names)
+    return {one["name"]: one for one in found}

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from prefect_topaz import EvoLinkCredentials, EvoLinkUpscaler, OxenCredentials, OxenUpscaler
 from prefect_topaz.sandbox import Sandbox, make_clip
-from tests.prefect.support import HOME, Api, Process, prefect
+from tests.prefect.support import HOME, Api, Process, prefect, shipped_deployments
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_every_deployment_is_made_and_the_schedule_waits_for_its_parameters(depl
 
 def test_a_second_deploy_is_accepted_and_changes_nothing(deployed, api) -> None:
     prefect("deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
-    again = {one["name"]: one["id"] for one in api.post("deployments/filter")}
+    again = {name: one["id"] for name, one in shipped_deployments(api).items()}
     assert again == {name: one["id"] for name, one in deployed.items()}
 
 

@@ -26,6 +26,8 @@ def lost(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
     """Lose the answers to three orders, and give their work keys."""
     monkeypatch.chdir(tmp_path)
     save_blocks(sandbox)
+    # A listing that answers is asked three times in 20 seconds, which is not what is tested here.
+    sandbox.fault("list", "refused", status=403, provider="evolink", times=100)
     keys = []
     for number in range(1, 4):
         source = make_clip(tmp_path / f"{number}.mp4", seconds=number / 5, size=(64, 36))
