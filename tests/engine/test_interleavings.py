@@ -264,7 +264,7 @@ def tell(story: Story) -> World:
 
 
 @settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(stories)
 def test_no_interleaving_buys_twice_or_loses_a_job(story):

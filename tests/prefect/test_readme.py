@@ -53,8 +53,10 @@ def test_the_examples_run_in_the_order_in_which_they_are_read(
     save_blocks(sandbox)  # with the sandbox's address, which the README does not speak of yet
     for example in using:
         run_python(example, world, names)
+        if "upscale_videos" in example:
+            assert names["report"].failed == ()
 
-    assert names["report"].failed == ()
+    assert names["report"].undecided == ()
     (video,) = names["videos"]
     assert isinstance(video, StoredVideo)
     assert Path("upscaled/clip-large.mp4").exists()

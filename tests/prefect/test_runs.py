@@ -122,6 +122,8 @@ def test_a_run_can_take_what_its_errors_advise(evolink, sandbox, clip, tmp_path)
 
 
 def test_a_token_in_a_callback_is_kept_secret(evolink):
-    secret = evolink.model_copy(update={"callback_url": SecretStr("https://example.com/x?t=CANARY")})
+    secret = evolink.model_copy(
+        update={"callback_url": SecretStr("https://example.com/x?t=CANARY")}
+    )
     assert "CANARY" not in repr(secret) + secret.model_dump_json()
     assert secret.order().callback_url.reveal().endswith("CANARY")
