@@ -20,7 +20,7 @@ from prefect_topaz import (
     cancel_upscales_on_cancellation,
     note_upscales_on_crash,
 )
-from prefect_topaz.models import BatchItem
+from prefect_topaz.outcomes import BatchItem
 
 
 # The hooks see to paid jobs when the run's process could not; they read the parameters

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prefect_topaz.batch import aupscale_videos, upscale_videos
     from prefect_topaz.blocks import (
         EvoLinkCredentials,
         EvoLinkUpscaler,
@@ -17,21 +18,10 @@ if TYPE_CHECKING:
         OxenUpscaler,
     )
     from prefect_topaz.errors import OutcomeUnknown, ResultMismatch, StillRunning, TopazError
-    from prefect_topaz.flows import (
-        aupscale_video,
-        aupscale_videos,
-        upscale_video,
-        upscale_videos,
-    )
+    from prefect_topaz.flows import aupscale_video, upscale_video
     from prefect_topaz.hooks import cancel_upscales_on_cancellation, note_upscales_on_crash
-    from prefect_topaz.models import (
-        BatchReport,
-        CancelOutcome,
-        FinishedUpscale,
-        SettleReport,
-        StoredVideo,
-        UpscaleJob,
-    )
+    from prefect_topaz.models import FinishedUpscale, StoredVideo, UpscaleJob
+    from prefect_topaz.outcomes import BatchReport, CancelOutcome, SettleReport
     from prefect_topaz.runs import UpscaleRun
     from prefect_topaz.settlement import asettle_upscales, settle_upscales
     from prefect_topaz.tasks import (
@@ -82,16 +72,11 @@ __all__ = [
 _HOMES = {
     "blocks": ("EvoLinkCredentials", "EvoLinkUpscaler", "OxenCredentials", "OxenUpscaler"),
     "errors": ("OutcomeUnknown", "ResultMismatch", "StillRunning", "TopazError"),
-    "flows": ("aupscale_video", "aupscale_videos", "upscale_video", "upscale_videos"),
+    "batch": ("aupscale_videos", "upscale_videos"),
+    "flows": ("aupscale_video", "upscale_video"),
     "hooks": ("cancel_upscales_on_cancellation", "note_upscales_on_crash"),
-    "models": (
-        "BatchReport",
-        "CancelOutcome",
-        "FinishedUpscale",
-        "SettleReport",
-        "StoredVideo",
-        "UpscaleJob",
-    ),
+    "models": ("FinishedUpscale", "StoredVideo", "UpscaleJob"),
+    "outcomes": ("BatchReport", "CancelOutcome", "SettleReport"),
     "runs": ("UpscaleRun",),
     "settlement": ("asettle_upscales", "settle_upscales"),
     "tasks": (

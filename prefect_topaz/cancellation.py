@@ -23,7 +23,8 @@ from prefect_topaz import engine
 from prefect_topaz.engine.waiting import OnLook, look
 from prefect_topaz.errors import JobCancelled, StillRunning, TopazError
 from prefect_topaz.http import connections
-from prefect_topaz.models import CancelOutcome, FinishedUpscale, JobStatus, UpscaleJob
+from prefect_topaz.models import FinishedUpscale, JobStatus, UpscaleJob
+from prefect_topaz.outcomes import CancelOutcome
 from prefect_topaz.transport import describe
 
 # What ends a process or a task from outside, in async code and in sync code.

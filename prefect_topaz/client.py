@@ -16,7 +16,8 @@ from prefect_topaz.errors import (
     TopazError,
     UnusableSource,
 )
-from prefect_topaz.models import CancelOutcome, JobStatus, Order
+from prefect_topaz.models import JobStatus, Order
+from prefect_topaz.outcomes import CancelOutcome
 from prefect_topaz.providers import Candidate, Dialect
 from prefect_topaz.redaction import SignedUrl
 from prefect_topaz.transport import ATTEMPTS, Now, Sleep, Transport, spread, utc_now

@@ -29,7 +29,8 @@ from prefect_topaz.engine.unknown import adopt
 from prefect_topaz.errors import InvalidRequest, TopazError
 from prefect_topaz.http import connections
 from prefect_topaz.journal import Journal, Record
-from prefect_topaz.models import CancelOutcome, Place
+from prefect_topaz.models import Place
+from prefect_topaz.outcomes import CancelOutcome
 from prefect_topaz.places import in_thread, open_folder
 from prefect_topaz.runs import place_of
 from prefect_topaz.settings import TopazSettings

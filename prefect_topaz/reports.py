@@ -19,15 +19,8 @@ from prefect.artifacts import (
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_logger
 
-from prefect_topaz.models import (
-    BatchReport,
-    JobStatus,
-    Place,
-    Receipt,
-    SettleReport,
-    StoredVideo,
-    UpscaleJob,
-)
+from prefect_topaz.models import JobStatus, Place, Receipt, StoredVideo, UpscaleJob
+from prefect_topaz.outcomes import BatchReport, SettleReport
 from prefect_topaz.places import in_thread, open_file
 from prefect_topaz.transport import describe
 

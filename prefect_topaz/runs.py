@@ -24,16 +24,15 @@ from prefect_topaz.engine.waiting import DEADLINE
 from prefect_topaz.errors import InvalidRequest
 from prefect_topaz.http import connections
 from prefect_topaz.models import (
-    CancelOutcome,
     FinishedUpscale,
     JobStatus,
     Order,
     Place,
-    SettleReport,
     StoredVideo,
     UpscaleJob,
     Verify,
 )
+from prefect_topaz.outcomes import CancelOutcome, SettleReport
 from prefect_topaz.redaction import redact_url
 from prefect_topaz.sources import OpenSource, open_source
 

@@ -10,8 +10,9 @@ from prefect_topaz import reports, runs
 from prefect_topaz.blocks import AnyUpscaler
 from prefect_topaz.bridge import run_blocking
 from prefect_topaz.engine import Rulings
-from prefect_topaz.flows import PlaceParameter
-from prefect_topaz.models import SettleReport, Verify
+from prefect_topaz.models import Verify
+from prefect_topaz.outcomes import SettleReport
+from prefect_topaz.steps import PlaceParameter
 
 
 async def _settle(

@@ -18,13 +18,8 @@ from prefect_topaz import errors, reports, runs
 from prefect_topaz.blocks import AnyUpscaler
 from prefect_topaz.bridge import run_blocking
 from prefect_topaz.engine.waiting import DEADLINE
-from prefect_topaz.models import (
-    CancelOutcome,
-    FinishedUpscale,
-    StoredVideo,
-    UpscaleJob,
-    Verify,
-)
+from prefect_topaz.models import FinishedUpscale, StoredVideo, UpscaleJob, Verify
+from prefect_topaz.outcomes import CancelOutcome
 from prefect_topaz.runs import Destination, SourceLike
 
 # Verdicts: trying again cannot change them.

@@ -15,14 +15,8 @@ from prefect_topaz.engine.storing import store
 from prefect_topaz.engine.unknown import adopt
 from prefect_topaz.engine.waiting import look
 from prefect_topaz.journal import Event, Journal, Record, Ruling
-from prefect_topaz.models import (
-    FinishedUpscale,
-    Place,
-    SettleItem,
-    SettleReport,
-    StoredVideo,
-    Verify,
-)
+from prefect_topaz.models import FinishedUpscale, Place, StoredVideo, Verify
+from prefect_topaz.outcomes import SettleItem, SettleReport
 from prefect_topaz.places import in_thread
 
 _KEY_LENGTH: Final = 64

@@ -10,7 +10,8 @@ from prefect_topaz import errors
 from prefect_topaz.engine.context import Context
 from prefect_topaz.engine.records import failure, read_bought
 from prefect_topaz.journal import Journal, Record
-from prefect_topaz.models import CancelOutcome, FinishedUpscale, JobStatus, UpscaleJob
+from prefect_topaz.models import FinishedUpscale, JobStatus, UpscaleJob
+from prefect_topaz.outcomes import CancelOutcome
 from prefect_topaz.pace import looks
 from prefect_topaz.transport import read_retry_after
 

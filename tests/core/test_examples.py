@@ -8,7 +8,18 @@ import pytest
 
 import prefect_topaz
 
-EDGE = {"blocks", "bridge", "cancellation", "demo", "flows", "hooks", "reports", "runs"}
+EDGE = {
+    "blocks",
+    "batch",
+    "bridge",
+    "cancellation",
+    "demo",
+    "flows",
+    "hooks",
+    "reports",
+    "runs",
+    "steps",
+}
 EDGE |= {"settings", "settlement", "tasks"}
 MODULES = [
     module.name

@@ -12,21 +12,18 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from prefect_topaz.models import (
-    BatchItem,
-    BatchReport,
     Cost,
     JobStatus,
     MediaFacts,
     Order,
     Place,
     Receipt,
-    SettleItem,
-    SettleReport,
     Source,
     StoredVideo,
     UpscaleJob,
     work_key,
 )
+from prefect_topaz.outcomes import BatchItem, BatchReport, SettleItem, SettleReport
 from prefect_topaz.providers.evolink import EvoLinkOptions
 from prefect_topaz.providers.oxen import OxenOptions
 from prefect_topaz.redaction import SignedUrl

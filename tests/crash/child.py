@@ -26,7 +26,8 @@ from prefect_topaz import engine
 from prefect_topaz.client import Client
 from prefect_topaz.errors import TopazError
 from prefect_topaz.http import connections
-from prefect_topaz.models import Order, Place, SettleReport
+from prefect_topaz.models import Order, Place
+from prefect_topaz.outcomes import SettleReport
 from prefect_topaz.providers import Dialect, load
 from prefect_topaz.providers.evolink import EvoLinkOptions
 from prefect_topaz.providers.oxen import OxenOptions

@@ -7,7 +7,7 @@ import pytest
 from prefect_topaz import engine
 from prefect_topaz.engine import Rulings
 from prefect_topaz.errors import InvalidRequest, JobFailed, OutcomeUnknown, StillRunning
-from prefect_topaz.models import SettleReport
+from prefect_topaz.outcomes import SettleReport
 from prefect_topaz.providers.oxen import OxenOptions
 from tests.engine.bench import PROVIDERS, Bench
 
