@@ -156,9 +156,18 @@ def _there(one: Delivery, known: StoredVideo | None) -> StoredVideo | None:
         return known
     receipt = read_receipt(one.folder, one.name)
     ours = receipt and (receipt.work_key, receipt.job_id or "") == (one.key, one.status.job_id)
-    if receipt is None or not ours or not still_there(one.folder, one.name, receipt):
+    if receipt is None or not ours:
         return None
-    return StoredVideo.model_validate(receipt.model_dump())
+    # Somebody may have moved the folder: what lies beside the video counts, not what it once said.
+    here = receipt.model_copy(update=_addresses(one, with_preview=receipt.preview_url is not None))
+    there = still_there(one.folder, one.name, here)
+    return StoredVideo.model_validate(here.model_dump()) if there else None
+
+
+def _addresses(one: Delivery, *, with_preview: bool) -> dict[str, str | None]:
+    url = url_of(one.folder.fs, one.folder.file(one.name))
+    preview = f"{url}.jpg" if with_preview else None
+    return {"url": url, "receipt_url": f"{url}.json", "preview_url": preview}
 
 
 async def _publish(one: Delivery, fetched: Fetched, *, cached: bool = False) -> StoredVideo:

@@ -181,3 +181,17 @@ async def test_a_sandbox_result_is_never_taken_for_a_bought_one(bench: Bench):
     here = bench.key(context, purchase)
     real = bench.context(dialect=type(context.client.dialect)())
     assert bench.key(real, purchase) != here
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_folder_that_was_moved_is_recognised(bench: Bench, provider):
+    (first,) = await bench.deliver(provider)
+    (bench.folder / "out").rename(bench.folder / "archive")
+    bench.sandbox.fault("result", "gone", times=9)
+    (found,) = await bench.deliver(provider, destination=bench.place("archive"))
+    assert found.cached
+    assert found.url == str(bench.folder / "archive" / Path(first.url).name)
+    assert Path(found.receipt_url).exists()
+    assert Path(found.preview_url).exists()
+    assert found.sha256 == first.sha256
+    assert bench.posts == 1
