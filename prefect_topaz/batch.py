@@ -61,7 +61,8 @@ def _same_names(sources: Sequence[str]) -> set[str]:
 
 def _stem(source: str) -> str:
     """Give what a result's name would begin with."""
-    path = unquote(urlsplit(source).path) if "://" in source else source
+    # The label of what is no URL is none either: that item fails, and not the batch.
+    path = unquote(urlsplit(_label(source)).path) if "://" in source else source
     return safe_name(Path(path).stem)
 
 
