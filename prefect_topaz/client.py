@@ -57,13 +57,15 @@ class Client:
         self.transport = Transport(_sendable(api_key), dialect.origins, sleep, now, jitter)
 
     async def check(self) -> None:
-        """Check the key with a call that costs nothing.
+        """Check the key with calls that cost nothing: the models, and the balance if there is one.
 
         Raises:
             Unauthorized: If the provider refuses the key.
             ProviderUnavailable: If it does not answer.
         """
         await self._free(self.dialect.check())
+        if call := self.dialect.credits():
+            await self._free(call)
 
     async def submit(
         self,

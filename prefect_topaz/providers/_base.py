@@ -88,6 +88,10 @@ class Dialect(ABC):
     def check(self) -> Call:
         """Ask something free that needs the key."""
 
+    def credits(self) -> Call | None:
+        """Ask for the balance, free of charge; None where the provider has no such call."""
+        return None
+
     @abstractmethod
     def submit(self, order: Order, source: SignedUrl, key: str) -> Call:
         """Buy: the only call that is not repeatable."""

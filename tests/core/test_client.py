@@ -269,3 +269,10 @@ def test_a_key_that_no_header_can_carry_is_refused_before_any_order(key):
 def test_a_client_never_shows_its_key():
     client = Client(Oxen(), SecretStr("CANARY"))
     assert "CANARY" not in f"{client!r} {client.transport!r} {vars(client)}"
+
+
+async def test_a_check_at_evolink_asks_for_models_and_credits_and_buys_nothing(sandbox, connect):
+    seen = len(sandbox.requests())
+    await connect(EvoLink, sandbox.url).check()
+    asked = [(one.method, one.path) for one in sandbox.requests()[seen:]]
+    assert asked == [("GET", "/v1/models"), ("GET", "/v1/credits")]
