@@ -18,10 +18,11 @@ from prefect_topaz import errors, reports
 from prefect_topaz.blocks import AnyUpscaler
 from prefect_topaz.bridge import run_blocking
 from prefect_topaz.cancellation import is_persons_cancel
-from prefect_topaz.delivery import read_receipt, safe_name
+from prefect_topaz.delivery import read_receipt
 from prefect_topaz.engine.waiting import DEADLINE
 from prefect_topaz.http import connections
 from prefect_topaz.models import Verify
+from prefect_topaz.naming import safe_name
 from prefect_topaz.outcomes import BatchItem, BatchReport
 from prefect_topaz.places import Folder, in_thread
 from prefect_topaz.redaction import redact_url

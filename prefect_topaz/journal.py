@@ -15,14 +15,25 @@ from typing import Literal
 from pydantic import Field
 
 from prefect_topaz.errors import Billed, JournalUnavailable, UnusableDestination
-from prefect_topaz.models import Cost, Frozen, JobStatus, Order, Place, Source, StoredVideo
+from prefect_topaz.models import (
+    Cost,
+    Frozen,
+    JobStatus,
+    Order,
+    Place,
+    Source,
+    StagedCopy,
+    StoredVideo,
+)
 from prefect_topaz.places import Folder, check_exclusive, create, in_thread, read
 from prefect_topaz.transport import describe
 
 Kind = Literal[
     "intent", "submitted", "refused", "unknown", "finished", "failed", "cancelled", "mismatch",
-    "stored",
+    "stored", "staging", "unstaged", "attached",
 ]  # fmt: skip
+# What is written down beside the purchase, and changes nothing about it.
+_NOTES: frozenset[Kind] = frozenset({"staging", "unstaged", "attached"})
 State = Literal[
     "new", "intended", "refused", "unknown", "submitted", "finished", "failed", "stored"
 ]
@@ -44,7 +55,9 @@ class Event(Frozen):
     """One thing that happened to a piece of work.
 
     Attributes:
-        kind: What happened.
+        kind: What happened. `staging` (a copy of the source is about to be made), `unstaged` (it
+            is gone) and `attached` (another flow run waits for the job) are notes: they do not
+            change the record's state.
         at: When, by the writer's clock.
         by: Who wrote it: one name a process and call.
         nonce: Tells the writer its own event, when a store repeats a create by itself.
@@ -54,6 +67,8 @@ class Event(Frozen):
         source: For what (`intent`).
         destination: Where the result shall go (`intent`).
         source_digest: The sha256 of the URL that is sent (`intent`).
+        staged: The copy of the source that was made for the provider (`staging`, `intent`,
+            `unstaged`).
         lease: Seconds after which a silent owner counts as gone (`intent`).
         job_ids: The provider's ids (`submitted`).
         expected_seconds: How long the provider said that it takes (`submitted`).
@@ -76,6 +91,7 @@ class Event(Frozen):
     source: Source | None = None
     destination: Place | None = None
     source_digest: str | None = None
+    staged: StagedCopy | None = None
     lease: float | None = None
     job_ids: tuple[str, ...] = ()
     expected_seconds: float | None = None
@@ -101,13 +117,14 @@ class Record(Frozen):
 
     @property
     def state(self) -> State:
-        """What the last event left behind."""
-        return _STATES[self.events[-1].kind] if self.events else "new"
+        """What the last event left behind; notes leave nothing."""
+        kind = next((one.kind for one in reversed(self.events) if one.kind not in _NOTES), None)
+        return "new" if kind is None else _STATES[kind]
 
     @property
     def last(self) -> Event:
-        """The last event; there is one in every state but `new`."""
-        return self.events[-1]
+        """The last event that is no note; there is one in every state but `new`."""
+        return next(one for one in reversed(self.events) if one.kind not in _NOTES)
 
     def latest(self, kind: Kind) -> Event | None:
         """Find the last event of a kind, of the newest purchase that has one.
@@ -120,12 +137,13 @@ class Record(Frozen):
     @property
     def attempt(self) -> int:
         """Which purchase this is, from 1; 0 before the first."""
-        return max((event.attempt for event in self.events), default=0)
+        attempts = (event.attempt for event in self.events if event.kind not in _NOTES)
+        return max(attempts, default=0)
 
     @property
     def buyers(self) -> frozenset[str]:
-        """The flow runs that wrote the latest purchase: its intent, or its job."""
-        events = (one for one in self.events if one.kind in ("intent", "submitted"))
+        """The flow runs that wrote the latest purchase, or wait for it: intent, job, attached."""
+        events = (one for one in self.events if one.kind in ("intent", "submitted", "attached"))
         ids = (one.flow_run_id for one in events if one.attempt == self.attempt)
         return frozenset(one for one in ids if one is not None)
 

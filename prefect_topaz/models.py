@@ -223,6 +223,21 @@ class Place(Frozen):
         return {**state, "__dict__": {**state["__dict__"], "options": {}}}
 
 
+class StagedCopy(Frozen):
+    """A copy of a source, made so that the provider can read it, and removed when it has.
+
+    Attributes:
+        place: The file at a staging location; None in the provider's own store.
+        reference: What the provider's own store deletes it by; None at a staging location, and as
+            long as the upload has not been answered.
+        expires_at: When the provider's store removes it by itself, if it does.
+    """
+
+    place: Place | None = None
+    reference: str | None = None
+    expires_at: datetime | None = None
+
+
 class UpscaleJob(Frozen):
     """A bought job: the record in the journal, as the steps hand it on.
 

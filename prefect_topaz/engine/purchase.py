@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import anyio
 
 from prefect_topaz import errors
-from prefect_topaz.delivery import check_free, target_names
+from prefect_topaz.delivery import check_free
 from prefect_topaz.engine.context import Context
 from prefect_topaz.engine.holding import hold
 from prefect_topaz.engine.lease import BLOCKING_LEASE, LEASE, Turn, await_owner
@@ -19,6 +19,7 @@ from prefect_topaz.engine.records import failure, ids_of, job_of
 from prefect_topaz.engine.unknown import adopt
 from prefect_topaz.journal import Event, Journal, Record
 from prefect_topaz.models import Cost, Order, Place, UpscaleJob, work_key
+from prefect_topaz.naming import target_names
 from prefect_topaz.places import in_thread, split_destination
 from prefect_topaz.sources import OpenSource
 from prefect_topaz.transport import OutcomeLost, describe

@@ -11,7 +11,6 @@ from prefect_topaz.delivery import (
     remove,
     still_there,
     sweep,
-    target_names,
     workspace,
 )
 from prefect_topaz.download import Fetched
@@ -29,6 +28,7 @@ from prefect_topaz.models import (
     StoredVideo,
     Verify,
 )
+from prefect_topaz.naming import target_names
 from prefect_topaz.places import in_thread, url_of
 from prefect_topaz.sources import OpenSource
 from prefect_topaz.transport import describe

@@ -21,11 +21,11 @@ from prefect_topaz.delivery import (
     retrieve,
     still_there,
     sweep,
-    target_names,
     workspace,
 )
 from prefect_topaz.errors import DeliveryFailed, UnusableDestination
 from prefect_topaz.models import Order, Place, Receipt, Source
+from prefect_topaz.naming import target_names
 from prefect_topaz.places import Folder, url_of
 from tests.core.stores import ObjectStore, RemoteStore, WatchedMemory
 
