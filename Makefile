@@ -47,8 +47,10 @@ matrix: $(READY) ## Kill the client at every effect and print what became of the
 mutants: $(READY) ## Make the mistakes that would cost money, and see that a test notices each [ARGS=--help]
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-bench: $(READY) ## Measure what `import prefect_topaz` adds to `import prefect`
+bench: $(READY) ## Measure imports, the speed of storing and its memory [ARGS=--full takes half an hour]
 	@echo "==> Measuring imports" && $(BIN)/python benchmarks/import_time.py
+	@echo "==> Measuring how fast results are stored" && $(BIN)/python benchmarks/store.py $(ARGS)
+	@echo "==> Measuring the memory that this takes" && $(BIN)/python benchmarks/memory.py $(ARGS)
 
 constraints: ## Resolve all dependencies anew, for every supported Python, into constraints.txt
 	@echo "==> Resolving dependencies into constraints.txt"

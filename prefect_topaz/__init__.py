@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         EvoLinkUpscaler,
         OxenCredentials,
         OxenUpscaler,
+        StorageLocation,
     )
     from prefect_topaz.errors import OutcomeUnknown, ResultMismatch, StillRunning, TopazError
     from prefect_topaz.flows import aupscale_video, upscale_video
@@ -47,6 +48,7 @@ __all__ = [
     "ResultMismatch",
     "SettleReport",
     "StillRunning",
+    "StorageLocation",
     "StoredVideo",
     "TopazError",
     "UpscaleJob",
@@ -70,7 +72,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "blocks": ("EvoLinkCredentials", "EvoLinkUpscaler", "OxenCredentials", "OxenUpscaler"),
+    "blocks": (
+        "EvoLinkCredentials",
+        "EvoLinkUpscaler",
+        "OxenCredentials",
+        "OxenUpscaler",
+        "StorageLocation",
+    ),
     "errors": ("OutcomeUnknown", "ResultMismatch", "StillRunning", "TopazError"),
     "batch": ("aupscale_videos", "upscale_videos"),
     "flows": ("aupscale_video", "upscale_video"),

@@ -1,181 +1,33 @@
-"""The blocks: who pays (credentials), and what is ordered (upscalers, saved as presets)."""
+"""The blocks that say what is ordered, saved as presets; and all blocks of this package by name."""
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Literal
 
-from prefect.blocks.abstract import CredentialsBlock, JobBlock
-from prefect.blocks.core import Block
+from prefect.blocks.abstract import JobBlock
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, model_validator
 from typing_extensions import Self
 
 from prefect_topaz.bridge import run_blocking
 from prefect_topaz.client import Client
-from prefect_topaz.errors import InvalidRequest
-from prefect_topaz.http import connections
+from prefect_topaz.credentials import EvoLinkCredentials, OxenCredentials
+from prefect_topaz.locations import HOME, LOGO, Destination, StorageLocation, refuse_unknown
 from prefect_topaz.models import Order, StoredVideo
 from prefect_topaz.providers.evolink import EvoLinkOptions, check_factor
-from prefect_topaz.providers.evolink import Provider as EvoLink
 from prefect_topaz.providers.oxen import OxenOptions
-from prefect_topaz.providers.oxen import Provider as Oxen
+
+__all__ = [
+    "AnyUpscaler",
+    "EvoLinkCredentials",
+    "EvoLinkUpscaler",
+    "OxenCredentials",
+    "OxenUpscaler",
+    "StorageLocation",
+]
 
 if TYPE_CHECKING:
-    from prefect_topaz.runs import Destination, SourceLike, UpscaleRun
-
-_HOME = "https://github.com/prefect-topaz/prefect-topaz"
-_LOGO = HttpUrl(f"{_HOME}/raw/main/docs/logo.png")
-
-
-def _from_env(name: str, block: str) -> SecretStr:
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise InvalidRequest(f"{name} is not set: set it to your API key to make a {block}")
-    return SecretStr(key)
-
-
-# What Prefect itself writes into a block's data.
-_PREFECTS = {"block_type_slug", "_block_document_id", "_block_document_name", "_is_anonymous"}
-
-
-def _refuse_unknown(block: type[Block], values: Any) -> Any:
-    """Refuse misspelt fields: Prefect's blocks would ignore them, and order something else.
-
-    It also keeps the values of one block from passing for another one of `AnyUpscaler`.
-    """
-    fields = set(block.model_fields)
-    unknown = sorted(set(values) - fields - _PREFECTS) if isinstance(values, dict) else []
-    if unknown:
-        raise InvalidRequest(
-            f"{block.__name__} has no field {', '.join(unknown)}; it has {', '.join(sorted(fields))}"
-        )
-    return values
-
-
-class _Credentials(CredentialsBlock):
-    """A provider's key and address. Private: the concrete blocks are what users save."""
-
-    # A wrong value is shown by name, never with what was given: it may be a key.
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    _logo_url = _LOGO
-    _documentation_url = HttpUrl(f"{_HOME}#readme")
-
-    api_key: SecretStr
-
-    @abstractmethod
-    def get_client(self) -> Client:
-        """Give the provider's client."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_names(cls, values: Any) -> Any:
-        return _refuse_unknown(cls, values)
-
-    @model_validator(mode="after")
-    def _check_addresses(self) -> Self:
-        self.get_client()
-        return self
-
-    async def acheck(self) -> None:
-        """Check the key with a call that costs nothing.
-
-        Raises:
-            Unauthorized: If the provider refuses the key.
-        """
-        async with connections():
-            await self.get_client().check()
-
-    def check(self) -> None:
-        """Check the key with a call that costs nothing; see `acheck`."""
-        run_blocking(self.acheck())
-
-
-class OxenCredentials(_Credentials):
-    """Key and address of an Oxen.ai account.
-
-    Attributes:
-        api_key: The key of the account that pays.
-        base_url: The API's address.
-
-    Example:
-        Load a saved block and check the key, which costs nothing:
-
-        ```python
-        from prefect_topaz import OxenCredentials
-
-        credentials = OxenCredentials.load("BLOCK_NAME")
-        credentials.check()
-        ```
-    """
-
-    _block_type_name = "Oxen.ai Credentials"
-    _block_type_slug = "oxen-credentials"
-
-    api_key: SecretStr = Field(
-        title="API Key", description="The key, from the account settings at oxen.ai."
-    )
-    base_url: str = Field(
-        default=Oxen.home,
-        title="Base URL",
-        description="The API's address; another one is for tests, such as the sandbox.",
-    )
-
-    @classmethod
-    def from_env(cls) -> Self:
-        """Make the block from `OXEN_API_KEY`."""
-        return cls(api_key=_from_env("OXEN_API_KEY", cls.__name__))
-
-    def get_client(self) -> Client:
-        """Give Oxen.ai's client."""
-        return Client(Oxen(self.base_url), self.api_key)
-
-
-class EvoLinkCredentials(_Credentials):
-    """Key and addresses of an EvoLink account.
-
-    Attributes:
-        api_key: The key of the account that pays.
-        base_url: The API's address.
-        files_url: The files API's address, where local files are uploaded.
-
-    Example:
-        Load a saved block and check the key, which costs nothing:
-
-        ```python
-        from prefect_topaz import EvoLinkCredentials
-
-        credentials = EvoLinkCredentials.load("BLOCK_NAME")
-        credentials.check()
-        ```
-    """
-
-    _block_type_name = "EvoLink Credentials"
-    _block_type_slug = "evolink-credentials"
-
-    api_key: SecretStr = Field(
-        title="API Key", description="The key, from the dashboard at evolink.ai."
-    )
-    base_url: str = Field(
-        default=EvoLink.home,
-        title="Base URL",
-        description="The API's address; another one is for tests, such as the sandbox.",
-    )
-    files_url: str | None = Field(
-        default=None,
-        title="Files URL",
-        description="The files API's address; empty for the one that belongs to the base URL.",
-    )
-
-    @classmethod
-    def from_env(cls) -> Self:
-        """Make the block from `EVOLINK_API_KEY`."""
-        return cls(api_key=_from_env("EVOLINK_API_KEY", cls.__name__))
-
-    def get_client(self) -> Client:
-        """Give EvoLink's client."""
-        return Client(EvoLink(self.base_url, self.files_url or ""), self.api_key)
+    from prefect_topaz.runs import SourceLike, UpscaleRun
 
 
 class _Upscaler(JobBlock[StoredVideo]):
@@ -183,8 +35,8 @@ class _Upscaler(JobBlock[StoredVideo]):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    _logo_url = _LOGO
-    _documentation_url = HttpUrl(f"{_HOME}#readme")
+    _logo_url = LOGO
+    _documentation_url = HttpUrl(f"{HOME}#readme")
 
     credentials: Any
 
@@ -195,7 +47,7 @@ class _Upscaler(JobBlock[StoredVideo]):
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, values: Any) -> Any:
-        return _refuse_unknown(cls, values)
+        return refuse_unknown(cls, values)
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
@@ -213,7 +65,8 @@ class _Upscaler(JobBlock[StoredVideo]):
         """Buy an upscale, or find that it is bought.
 
         Args:
-            source: An http(s) URL, or the path of a local file.
+            source: An http(s) URL, the path of a local file, the fsspec URL of a file on a store,
+                or a path inside `source_storage`.
             destination: Where the journal is and the result goes; None for the setting
                 `PREFECT_INTEGRATIONS_TOPAZ_DESTINATION`.
             **options: As `prefect_topaz.submit_upscale` takes them.
@@ -225,7 +78,13 @@ class _Upscaler(JobBlock[StoredVideo]):
 
         place = TopazSettings().destination if destination is None else destination
         job = await submit(source, self, place, **options)
-        return UpscaleRun(job, self, source, overwrite=bool(options.get("overwrite")))
+        return UpscaleRun(
+            job,
+            self,
+            source,
+            overwrite=bool(options.get("overwrite")),
+            source_storage=options.get("source_storage"),
+        )
 
     def trigger(  # type: ignore[override]  # Prefect's integrations offer both colours
         self, source: SourceLike, destination: Destination | None = None, **options: Any
@@ -315,6 +174,7 @@ class EvoLinkUpscaler(_Upscaler):
         credentials: Who pays.
         upscale_factor: Frame size of the result over the source's.
         callback_url: Where EvoLink tells that it is done.
+        resend_unknown: Whether an order whose answer is lost is sent once more, with one key.
 
     Example:
         Load a saved block and upscale a video:
@@ -339,6 +199,13 @@ class EvoLinkUpscaler(_Upscaler):
         title="Callback URL",
         description="Public https URL that EvoLink tells when the task ends; a hint only. It is kept"
         " secret, since a token in it is all that shows who calls.",
+    )
+    resend_unknown: bool = Field(
+        default=False,
+        title="Resend if the answer is lost",
+        description="Send an order once more with the same idempotency key if its answer is lost, as"
+        " EvoLink's own client does, instead of asking you. EvoLink documents no keys for the API:"
+        " if it does not heed them, the second request is a second task, and both are charged.",
     )
 
     @model_validator(mode="before")

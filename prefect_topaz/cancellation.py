@@ -1,150 +1,32 @@
-"""Why a wait is ended, and what becomes of the job that it waits for.
+"""What becomes of a job when the wait for it is ended.
 
-An interrupt does not say why it comes, but the flow run's state at the API does: a person's cancel
-is written there before the signal is sent. Only a person's cancel ends the paid job. A restart, an
-eviction or a time-out leaves it, because the next run goes on with it.
+Only a person's cancel ends the paid job. A restart or an eviction leaves it, because the next run
+goes on with it; so does a time-out, unless the caller asked for the other thing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
-from uuid import UUID
-from weakref import WeakValueDictionary
 
 import anyio
-from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import CancelledRun, TerminationSignal
 
 from prefect_topaz import engine
 from prefect_topaz.engine.waiting import OnLook, look
 from prefect_topaz.errors import JobCancelled, StillRunning, TopazError
 from prefect_topaz.http import connections
-from prefect_topaz.models import FinishedUpscale, JobStatus, UpscaleJob
+from prefect_topaz.lookout import Lookout, Reason, RunCancelled, lookout_of
+from prefect_topaz.models import FinishedUpscale, UpscaleJob
 from prefect_topaz.outcomes import CancelOutcome
 from prefect_topaz.transport import describe
 
 # What ends a process or a task from outside, in async code and in sync code.
 _INTERRUPTS: Final = (asyncio.CancelledError, KeyboardInterrupt, TerminationSignal)
-# Seconds to ask why and to cancel: both within the 30 that Prefect gives before it kills.
-_ASK: Final = 5.0
+# Seconds to cancel: with the question before it within the 30 that Prefect gives before it kills.
 _ACT: Final = 15.0
-_EVERY = 30.0  # seconds between looks at the own flow run
-_SHUTDOWN: Final = "Runner is shutting down"  # how a stopped runner, and no person, cancels
-
-
-@dataclass(frozen=True)
-class Reason:
-    """What the API says about a flow run.
-
-    Args:
-        cancelled: Whether a person cancelled it, or a flow run that it is a part of.
-        said: Its state, or why that is not known.
-    """
-
-    cancelled: bool
-    said: str
-
-
-async def ask(flow_run_id: str | None) -> Reason:
-    """Ask the API whether a person cancelled a flow run; it takes five seconds at most."""
-    if flow_run_id is None:
-        return Reason(cancelled=False, said="there is no flow run")
-    said = f"the Prefect API did not answer within {_ASK:g} s"
-    # Prefect's time-outs cancel every await again and again: only a shield lets one through.
-    with anyio.move_on_after(_ASK, shield=True):
-        try:
-            async with get_client() as client:
-                return await _read(client, UUID(flow_run_id))
-        except Exception as error:  # noqa: BLE001  # whatever it is, the paid job is kept
-            said = f"the Prefect API gave no answer ({describe(error)})"
-    return Reason(cancelled=False, said=said)
-
-
-async def _read(client: PrefectClient, flow_run_id: UUID) -> Reason:
-    """Read the state of a flow run and, as long as nobody cancelled, of those above it."""
-    said = ""
-    while True:
-        run = await client.read_flow_run(flow_run_id)
-        word = f"flow run {run.name} is {run.state.name if run.state else 'without a state'}"
-        if run.state is not None and _by_a_person(run.state):
-            return Reason(cancelled=True, said=word)
-        said = said or word
-        if run.parent_task_run_id is None:
-            return Reason(cancelled=False, said=said)
-        above = (await client.read_task_run(run.parent_task_run_id)).flow_run_id
-        if above is None:
-            return Reason(cancelled=False, said=said)
-        flow_run_id = above
-
-
-def _by_a_person(state: State) -> bool:
-    stopped = (state.message or "").startswith(_SHUTDOWN)
-    return state.is_cancelling() or (state.is_cancelled() and not stopped)
-
-
-class RunCancelled(Exception):
-    """The own flow run was cancelled, and no signal came. Private to this module."""
-
-
-class Lookout:
-    """Look at the own flow run now and then: a run set to Cancelled directly is sent no signal.
-
-    Args:
-        flow_run_id: The flow run.
-        monotonic: The clock, in seconds.
-        ask: Asks why; see `ask`.
-    """
-
-    def __init__(
-        self,
-        flow_run_id: str | None,
-        monotonic: Callable[[], float],
-        ask: Callable[[str | None], Awaitable[Reason]] = ask,
-    ) -> None:
-        self._flow_run_id, self._monotonic, self._ask = flow_run_id, monotonic, ask
-        self._next = monotonic() + _EVERY
-        self._cancelled: Reason | None = None
-
-    async def check(self) -> None:
-        """Ask if it is time to.
-
-        Raises:
-            RunCancelled: If the run was cancelled.
-        """
-        if self._flow_run_id is not None and self._monotonic() >= self._next:
-            # The next time is set before the answer: all who wait in this run share one question.
-            self._next = self._monotonic() + _EVERY
-            reason = await self._ask(self._flow_run_id)
-            self._cancelled = reason if reason.cancelled else None
-        if self._cancelled is not None:
-            raise RunCancelled(self._cancelled.said)
-
-    def over(self, on_look: OnLook | None) -> OnLook:
-        """Check at every look at a job that runs on, and tell `on_look` of it."""
-
-        async def both(status: JobStatus) -> None:
-            if on_look is not None:
-                await on_look(status)
-            if not status.is_final:  # a job that has ended is paid: it is delivered
-                await self.check()
-
-        return both
-
-
-_lookouts: WeakValueDictionary[str, Lookout] = WeakValueDictionary()
-
-
-def _lookout(context: engine.Context) -> Lookout:
-    """Give the lookout of a flow run: a thousand waits of one run share it."""
-    run = context.flow_run_id or ""
-    found = _lookouts.get(run)
-    if found is None:
-        found = _lookouts[run] = Lookout(context.flow_run_id, context.monotonic)
-    return found
 
 
 async def wait(
@@ -163,7 +45,7 @@ async def wait(
             `cancel_on_timeout` is set, and the job was cancelled therefore.
         StillRunning: The same, where the job could not be cancelled.
     """
-    lookout = _lookout(context)
+    lookout = lookout_of(context)
     try:
         try:
             return await engine.wait(
@@ -179,12 +61,18 @@ async def wait(
             raise error from CancelledRun(str(reason))
         return await _timed_out(context, job, deadline)
     except _INTERRUPTS:
-        await _interrupted(context, job)
+        async with lookout.leaving():
+            await _interrupted(context, job, await _why(context, lookout, cancel_on_timeout))
         raise
 
 
-async def _interrupted(context: engine.Context, job: UpscaleJob) -> None:
-    reason = await ask(context.flow_run_id)
+async def _why(context: engine.Context, lookout: Lookout, cancel_on_timeout: bool) -> Reason:
+    """Ask why the wait was interrupted; a time-out counts as a wish to cancel if that was asked."""
+    passed = _passed(context.client.now()) if cancel_on_timeout else None
+    return Reason(cancelled=True, said=passed) if passed else await lookout.why()
+
+
+async def _interrupted(context: engine.Context, job: UpscaleJob, reason: Reason) -> None:
     if reason.cancelled:
         outcome = await cancel_job(context, job)
         context.log(f"{reason.said}: {aftermath(job, outcome)}")
@@ -193,6 +81,19 @@ async def _interrupted(context: engine.Context, job: UpscaleJob) -> None:
         f"the wait was interrupted and nobody cancelled it ({reason.said}): {name(job)} is left"
         " to run; the next run goes on with it, which buys nothing"
     )
+
+
+def _passed(now: datetime) -> str | None:
+    """Name Prefect's time-out that has passed, the task run's own or its flow run's."""
+    task, flow = TaskRunContext.get(), FlowRunContext.get()
+    limits = (
+        ("task run", task.task.timeout_seconds if task else None, task),
+        ("flow run", flow.flow.timeout_seconds if flow and flow.flow else None, flow),
+    )
+    for what, limit, run in limits:
+        if limit and run and (now - run.start_time).total_seconds() >= limit:
+            return f"the {what} has not ended within {limit:g} s"
+    return None
 
 
 async def _timed_out(context: engine.Context, job: UpscaleJob, deadline: float) -> FinishedUpscale:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 from pydantic import SecretStr
@@ -21,11 +20,12 @@ from prefect_topaz.outcomes import CancelOutcome
 from prefect_topaz.providers import Candidate, Dialect
 from prefect_topaz.redaction import SignedUrl
 from prefect_topaz.transport import ATTEMPTS, Now, Sleep, Transport, spread, utc_now
-from prefect_topaz.wire import Call, Refused, Reply, Upload
+from prefect_topaz.wire import Call, Refused, Reply, Upload, Uploaded
 
 # Seconds of waiting for a busy provider within one purchase; the journal's lease covers them.
 SUBMIT_PATIENCE: Final = 45.0
 _BATCH: Final = 50  # ids a call [E8]
+_GONE: Final = (404, 410)
 # A cancel is read back until the job has ended: seconds between the reads.
 _READ_BACK: Final = (0.0, 1.0, 2.0, 4.0, 8.0)
 
@@ -74,6 +74,7 @@ class Client:
         key: str,
         *,
         before: Callable[[], None] = lambda: None,
+        attempts: int = ATTEMPTS,
     ) -> Reply:
         """Buy: send the one call that is not repeatable, and hand its answer on.
 
@@ -82,6 +83,7 @@ class Client:
             source: For what.
             key: Names the purchase for the provider.
             before: Is asked before each attempt, and may raise instead.
+            attempts: How many times at most, as long as it never left or was refused for certain.
 
         Raises:
             OutcomeLost: If it left and no answer came.
@@ -90,6 +92,7 @@ class Client:
         call = self.dialect.submit(order, source, key)
         return await self.transport.send(
             call,
+            attempts=attempts,
             patience=SUBMIT_PATIENCE,
             before=before,
             refuses=lambda reply: isinstance(self.dialect.read_submit(order, reply), Refused),
@@ -137,25 +140,61 @@ class Client:
         """Give the key's header for a result on the provider's own origin, if it may want it."""
         return self.transport.key_for(url) if self.dialect.key_for_results else {}
 
-    async def lookup(self, order: Order, source_digest: str) -> tuple[Candidate, ...]:
-        """List the jobs that may be one whose answer was lost."""
-        replies = [await self._free(call) for call in self.dialect.lookup(order)]
+    async def lookup(
+        self, order: Order, source_digest: str, listings: dict[str, Reply] | None = None
+    ) -> tuple[Candidate, ...]:
+        """List the jobs that may be one whose answer was lost.
+
+        Args:
+            order: What was ordered.
+            source_digest: The sha256 of the URL that was sent.
+            listings: What was read for other orders a moment ago, by URL; what is read is added.
+        """
+        listings = {} if listings is None else listings
+        calls = self.dialect.lookup(order)
+        for call in calls:
+            if call.url not in listings:
+                listings[call.url] = await self._free(call)
+        replies = [listings[call.url] for call in calls]
         return self.dialect.read_lookup(order, source_digest, replies)
 
-    async def upload(self, path: Path) -> SignedUrl:
-        """Upload a local file to the provider's public store.
+    async def upload(self, upload: Upload) -> Uploaded:
+        """Put a file into the provider's own store, which costs nothing.
 
         Raises:
-            UnusableSource: If the provider has no such store, or the file is too large for it.
+            UnusableSource: If there is no such store, or it does not take the file.
+            TopazError: If it refuses, or does not answer.
         """
-        size = path.stat().st_size
-        call = self.dialect.upload(Upload(path, part="file", name=path.name, size=size))
+        call = self.dialect.upload(upload)
         if call is None:
+            raise UnusableSource(f"{self.dialect.name} has no store of its own for {upload.name}")
+        if why := await self._is_full():
             raise UnusableSource(
-                f"{self.dialect.name} reads URLs only, and the source is the local file {path}:"
-                " put it where an http(s) URL leads to it"
+                f"{self.dialect.name}'s store takes no more files: {why}; wait until some expire,"
+                " or give a link or staging="
             )
-        return SignedUrl(self.dialect.read_upload(await self.transport.send(call)))
+        return self.dialect.read_upload(upload, await self.transport.send(call))
+
+    async def _is_full(self) -> str | None:
+        call = self.dialect.quota()
+        try:
+            reply = None if call is None else await self.transport.send(call, attempts=1)
+        except ProviderUnavailable:
+            return None  # the upload itself will tell
+        return None if reply is None else self.dialect.read_quota(reply)
+
+    async def discard(self, reference: str) -> bool:
+        """Ask the provider's store once to delete a file.
+
+        Returns:
+            Whether the file is gone for certain. Files that stay expire, or cost nothing.
+        """
+        call = self.dialect.discard(reference)
+        try:
+            reply = None if call is None else await self.transport.send(call, attempts=1)
+        except ProviderUnavailable:
+            return False
+        return reply is not None and (reply.ok or reply.status in _GONE)
 
     async def cancel(self, job_id: str) -> CancelOutcome:
         """Cancel a job, and read it back until it has ended.

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
-import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from prefect_topaz.errors import DeliveryFailed, UnusableDestination
+from prefect_topaz.http import PIECE
 from prefect_topaz.models import Receipt, StoredVideo
 from prefect_topaz.places import Folder, local_path, read, sync_folder, url_of
+from prefect_topaz.sweeping import sweep as sweep_folder
 from prefect_topaz.transport import describe
-
-# Object stores show an upload under its name only when it is complete; other stores as it grows.
-_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "r2"}
-
-# What a killed process leaves of a file on its way to a name.
-_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}(\.part)?")
-_ABANDONED = 3600.0  # seconds without a change after which nobody works on an unfinished file
+from prefect_topaz.writing import check_size, open_write, unfinished_name
 
 
 def check_free(folder: Folder, name: str, work_key: str) -> None:
@@ -37,7 +30,7 @@ def check_free(folder: Folder, name: str, work_key: str) -> None:
     receipt = read_receipt(folder, name)
     ours = receipt is not None and receipt.work_key == work_key
     # A file of another size beside our receipt is somebody's edit, and not ours to replace.
-    if receipt is None or not ours or _size(folder, name) != receipt.bytes:
+    if receipt is None or not ours or size_of(folder, name) != receipt.bytes:
         raise UnusableDestination(
             f"{url_of(folder.fs, folder.file(name))} exists and is not, or no longer, the result of this"
             " order: choose another destination, or pass overwrite=True",
@@ -58,10 +51,11 @@ def still_there(folder: Folder, name: str, video: StoredVideo) -> bool:
     """Tell whether a stored video is where it was put, with the recorded size."""
     if url_of(folder.fs, folder.file(name)) != video.url:
         return False
-    return _size(folder, name) == video.bytes
+    return size_of(folder, name) == video.bytes
 
 
-def _size(folder: Folder, name: str) -> int | None:
+def size_of(folder: Folder, name: str) -> int | None:
+    """Ask a store for a file's size in bytes; None if it is not there."""
     folder.fs.invalidate_cache()
     try:
         size: int | None = folder.fs.size(folder.file(name))
@@ -84,7 +78,7 @@ def workspace(folder: Folder) -> Iterator[Path]:
 
 
 def publish(file: Path, folder: Folder, name: str) -> str:
-    """Move a local file to its final name in one step.
+    """Put a local file under its final name in one step.
 
     Returns:
         The URL where it is now.
@@ -97,11 +91,8 @@ def publish(file: Path, folder: Folder, name: str) -> str:
         local = local_path(folder.fs, path)
         if local is not None:
             _replace(file, local)
-        elif _OBJECT_STORES.isdisjoint(_protocols(folder.fs)):
-            _move(file, folder, name)
         else:
-            # No folder is made: it needs none, and s3fs would make a bucket that it cannot see.
-            _upload(file, folder.fs, path)
+            _upload(file, folder, name)
     except Exception as error:  # noqa: BLE001  # every store raises kinds of its own
         raise DeliveryFailed(
             f"{url_of(folder.fs, path)} cannot be written ({describe(error)}): mend the destination"
@@ -110,34 +101,28 @@ def publish(file: Path, folder: Folder, name: str) -> str:
     return url_of(folder.fs, path)
 
 
-def _protocols(fs: Any) -> set[str]:
-    return {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
-
-
-def _upload(file: Path, fs: Any, path: str) -> None:
-    fs.put_file(str(file), path)
-    fs.invalidate_cache()
-    if int(fs.size(path)) != file.stat().st_size:
-        raise OSError("the store holds another number of bytes than was sent")
-
-
-def _move(file: Path, folder: Folder, name: str) -> None:
-    # Without the name: some stores would read its brackets as a pattern.
-    part = folder.file(f".{uuid.uuid4().hex}.part")
-    folder.fs.makedirs(folder.path, exist_ok=True)
+def _upload(file: Path, folder: Folder, name: str) -> None:
+    size = file.stat().st_size
+    write = open_write(folder, name, size)
+    if write is None:
+        # No folder is made: it needs none, and s3fs would make a bucket that it cannot see.
+        folder.fs.put_file(str(file), folder.file(name))
+        check_size(folder.fs, folder.file(name), size)
+        return
     try:
-        _upload(file, folder.fs, part)
-        folder.fs.mv(part, folder.file(name))
-        folder.fs.invalidate_cache()
+        with file.open("rb") as opened:
+            while piece := opened.read(PIECE):
+                write.write(piece)
+        write.commit(size)
     except BaseException:
         with suppress(Exception):
-            folder.fs.rm_file(part)
+            write.discard()
         raise
 
 
 def _replace(file: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    part = target.with_name(unfinished_name())
     try:
         try:
             os.link(file, part)
@@ -170,25 +155,19 @@ def remove(folder: Folder, name: str) -> None:
         folder.fs.rm_file(folder.file(name))
 
 
-def sweep(folder: Folder, now: float, *, workspaces: bool = False) -> None:
-    """Remove what killed processes left in a local folder; other stores keep nothing unfinished.
+def sweep(
+    folder: Folder, now: float, *, names: Collection[str] = (), workspaces: bool = False
+) -> None:
+    """Remove what killed processes left in a folder; never raises.
 
     Args:
         folder: The folder.
         now: Unix seconds.
-        workspaces: Whether folders to download into are beside the files: beside a journal only.
+        names: Names of files that are this package's; so are those with a receipt.
+        workspaces: Whether this is a record's folder in a journal: then all in it is ours.
     """
-    local = local_path(folder.fs, folder.path)
-    with suppress(OSError):  # somebody else may be sweeping, and no tidying may cost a video
-        for path in local.iterdir() if local else ():
-            if _UNFINISHED.fullmatch(path.name) and now - _changed(path) > _ABANDONED:
-                path.unlink()
-        for space in local.glob("part-*") if local and workspaces else ():
-            if now - max(map(_changed, (space, *space.iterdir()))) > _ABANDONED:
-                shutil.rmtree(space)
 
+    def is_ours(name: str) -> bool:
+        return workspaces or name in names or read_receipt(folder, name) is not None
 
-def _changed(path: Path) -> float:
-    found = path.stat()
-    # A link keeps the time of the content, and a file may be read for long before it gets one.
-    return max(found.st_mtime, found.st_ctime)
+    sweep_folder(folder, now, is_ours=is_ours, workspaces=workspaces)

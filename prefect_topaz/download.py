@@ -1,51 +1,27 @@
-"""Fetch a result into a file: streamed, resumed by ranges, with the key for nobody else."""
+"""Fetch a result into a file: in parts side by side, with the key for nobody else."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+import asyncio
+import contextvars
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from typing import Any, Final, ParamSpec, TypeVar
 
-import httpx
-
-from prefect_topaz.errors import ResultUnavailable
-from prefect_topaz.http import opened
-from prefect_topaz.providers import is_loopback_host
+from prefect_topaz.arrival import Arrival, Follower, Part
+from prefect_topaz.bulk import Answer, Broken, Connections
+from prefect_topaz.ranges import Again, Anew, Expired, Told, Wanted, read_answer
 from prefect_topaz.redaction import SignedUrl
-from prefect_topaz.transport import Sleep, describe
+from prefect_topaz.route import HeadersFor, Refresh, Route, unavailable
+from prefect_topaz.transport import Sleep
 
+P = ParamSpec("P")
+T = TypeVar("T")
+_CONNECTIONS: Final = 8
 _TRIES: Final = 6  # in a row without a new byte
-_REDIRECTS: Final = 5
-_REFRESHES: Final = 2
-_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
-
-Refresh = Callable[[], Awaitable[SignedUrl]]
-HeadersFor = Callable[[str], Mapping[str, str]]
-
-
-class _Again(Exception):
-    """This try brought no whole file; the next one goes on where it ended. Private."""
-
-
-class _Expired(Exception):
-    """The link does not open any more; a fresh one may. Private."""
-
-
-@dataclass
-class _Part:
-    """What has arrived so far. Private to this module."""
-
-    path: Path
-    size: int = 0
-    etag: str | None = None
-    digest: Any = field(default_factory=hashlib.sha256)
-
-    def restart(self) -> None:
-        self.size, self.etag, self.digest = 0, None, hashlib.sha256()
 
 
 @dataclass(frozen=True)
@@ -70,6 +46,7 @@ async def fetch(
     refresh: Refresh,
     headers_for: HeadersFor,
     sleep: Sleep,
+    follower: Follower | None = None,
 ) -> Fetched:
     """Download a result, whatever happens on the way.
 
@@ -79,110 +56,158 @@ async def fetch(
         refresh: Gives a fresh link when this one has expired.
         headers_for: Gives the key's header for the provider's own origin, and nothing for others.
         sleep: Waits between tries.
+        follower: Is given the bytes in order while they arrive.
 
     Raises:
         ResultUnavailable: If it cannot be had, by this link or a fresh one. It is paid for: run
             again while the provider keeps it.
         OSError: If the file cannot be written.
     """
-    part = _Part(path)
-    refreshes = tries = most = 0
-    while tries < _TRIES:
-        most = max(most, part.size)
+    route = Route(link, refresh, headers_for)
+    tries = most = changes = 0
+    plain = False
+    while True:
+        version = _Version(path, route, sleep, follower, plain=plain)
         try:
-            await _attempt(link, part, headers_for)
-        except _Expired as error:
-            reason = str(error)
-            if refreshes == _REFRESHES:
-                break
-            refreshes += 1
-            link = await refresh()
-        except _Again as error:
-            reason = str(error)
-            # New is what no try has brought before: a server that starts anew each time, and always
-            # cuts, must come to an end too.
-            tries = 1 if part.size > most else tries + 1
-            if tries < _TRIES:
-                await sleep(min(2.0**tries, 30.0))
-        else:
-            return Fetched(path, part.size, part.digest.hexdigest())
-    raise ResultUnavailable(
-        f"the result at {link} cannot be downloaded ({reason}): run again to try again,"
-        " which buys nothing"
-    )
+            return await version.fetch()
+        except Anew as error:
+            received = version.arrival.received
+            # New is what no version has brought before: a server that starts anew each time, and
+            # always cuts, must come to an end too.
+            tries, most = (1, received) if received > most else (tries + 1, most)
+            if tries == _TRIES:
+                raise unavailable(route.link, error) from None
+            changes += 1
+            if error.plain and not plain:
+                plain = True
+                continue
+            # Servers behind one name may tell one file by tags of their own.
+            plain = plain or changes > 1
+            await sleep(_pause(tries))
 
 
-async def _attempt(link: SignedUrl, part: _Part, headers_for: HeadersFor) -> None:
-    try:
-        await _continue(link, part, headers_for)
-    except httpx.RequestError as error:
-        raise _Again(describe(error)) from None
+def _pause(tries: int) -> float:
+    return min(2.0**tries, 30.0)
 
 
-async def _continue(link: SignedUrl, part: _Part, headers_for: HeadersFor) -> None:
-    """Read from where the part ends to the end of the file."""
-    url = _usable(link.reveal())
-    for _ in range(_REDIRECTS + 1):
-        headers = {"Accept-Encoding": "identity", **headers_for(url)}
-        if part.size and part.etag:
-            headers |= {"Range": f"bytes={part.size}-", "If-Range": part.etag}
-        async with opened("GET", url, headers=headers) as answer:
-            location = answer.headers.get("location")
-            if not (answer.is_redirect and location):
-                await _receive(answer, part)
-                return
-        url = _usable(url, location)
-    raise _Again("too many redirects")
+class _Version:
+    """One version of the file on its way. Private to this module."""
 
+    def __init__(
+        self,
+        path: Path,
+        route: Route,
+        sleep: Sleep,
+        follower: Follower | None,
+        *,
+        plain: bool,
+    ) -> None:
+        # A name of its own: a thread that hangs must not write into a later version.
+        self.arrival = Arrival(path.with_name(f"{uuid.uuid4().hex}.part"))
+        self._path, self._route, self._sleep, self._follower = path, route, sleep, follower
+        self._plain = plain
+        self._connections = Connections()
+        self._threads = ThreadPoolExecutor(_CONNECTIONS + 1, thread_name_prefix="download")
+        self._loop = asyncio.get_running_loop()
+        self._planned = asyncio.Event()
 
-def _usable(url: str, location: str = "") -> str:
-    """Give a link that may be followed: https, or http on loopback."""
-    try:
-        target = urljoin(url, location)
-        parts = urlsplit(target)
-        host, _ = parts.hostname, parts.port  # broken ones raise
-        httpx.URL(target)  # which wants yet more of a URL
-    except (ValueError, httpx.InvalidURL):
-        raise _Expired("the link is not a URL") from None
-    secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback_host(host or ""))
-    if not host or not secure:
-        raise _Expired(f"it leads to {SignedUrl(target)}, which is not https")
-    return target
+    async def fetch(self) -> Fetched:
+        following = self._in_thread(self.arrival.follow, self._follower)
+        workers = [asyncio.ensure_future(self._lead())]
+        workers += [asyncio.ensure_future(self._help()) for _ in range(_CONNECTIONS - 1)]
+        try:
+            await asyncio.gather(*workers)
+            sha256 = await following
+            self.arrival.path.replace(self._path)
+        except Anew:
+            self.arrival.end()
+            await asyncio.wait((following,))  # it must not feed this version after the next
+            raise
+        finally:
+            self.arrival.end()
+            self._connections.end()
+            for worker in workers:
+                worker.cancel()
+            following.cancel()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            await asyncio.gather(*workers, following, return_exceptions=True)
+            self.arrival.path.unlink(missing_ok=True)
+        assert sha256 is not None
+        assert self.arrival.size is not None
+        return Fetched(self._path, self.arrival.size, sha256)
 
+    def _in_thread(
+        self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]:
+        context = contextvars.copy_context()
+        return self._loop.run_in_executor(self._threads, lambda: context.run(work, *args, **kwargs))
 
-def _check(answer: httpx.Response, part: _Part) -> int | None:
-    """Refuse what does not go on where the part ends; give the whole file's size if it is told."""
-    if answer.status_code in (401, 403, 404, 410):
-        raise _Expired(f"HTTP {answer.status_code}")
-    if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-        part.restart()
-    if answer.status_code not in (200, 206):
-        raise _Again(f"HTTP {answer.status_code}")
-    if answer.headers.get("content-type", "").startswith("text/"):
-        raise _Again("a web page instead of a video")
-    if answer.status_code == httpx.codes.OK:
-        part.restart()
-        return None
-    told = _RANGE.fullmatch(answer.headers.get("content-range", ""))
-    changed = part.size and answer.headers.get("etag", part.etag) != part.etag
-    if told is None or int(told[1]) != part.size or changed:
-        part.restart()
-        raise _Again("another part of the file than was asked for")
-    return None if told[2] == "*" else int(told[2])
+    async def _lead(self) -> None:
+        await self._bring(self.arrival.first)
+        await self._help()
 
+    async def _help(self) -> None:
+        await self._planned.wait()
+        while (part := self.arrival.take()) is not None:
+            await self._bring(part)
 
-async def _receive(answer: httpx.Response, part: _Part) -> None:
-    whole = _check(answer, part)
-    etag = answer.headers.get("etag", part.etag or "")
-    # Only a strong tag proves that the rest belongs to what is there.
-    part.etag = etag if etag.startswith('"') else None
-    with part.path.open("r+b" if part.size else "wb") as file:
-        file.seek(part.size)
-        # In pieces as they come: what is collected for larger ones is lost when the answer is cut.
-        async for piece in answer.aiter_raw():
+    async def _bring(self, part: Part) -> None:
+        """Bring a part, whatever happens on the way."""
+        tries, seen = 0, -1
+        while not part.is_whole:
+            if self._cannot_join(part):
+                raise Anew("only a part of the file came", plain=True)
+            turn = self._route.turn
+            try:
+                await self._in_thread(self._try, part, turn)
+            except Expired as error:
+                await self._route.renew(turn, error, self.arrival.received)
+            except (Again, Broken) as error:
+                if self._cannot_join(part):
+                    raise Anew(str(error)) from None
+                # While anything arrives anywhere, the next try is worth it.
+                received = self.arrival.received
+                tries, seen = (1, received) if received > seen else (tries + 1, seen)
+                if tries == _TRIES:
+                    raise unavailable(self._route.link, error) from None
+                await self._sleep(_pause(tries))
+
+    def _cannot_join(self, part: Part) -> bool:
+        return part.offset > 0 and self.arrival.version is None
+
+    def _try(self, part: Part, turn: int) -> None:
+        """Ask once for what is missing of a part; in a thread."""
+        size, version = self.arrival.joined
+        ranged = part.offset > 0 or not self._plain
+        wanted = Wanted(part.offset, part.stop if ranged else None, ranged, size, version)
+        with (
+            self._route.opened(self._connections, wanted, turn) as answer,
+            self.arrival.path.open("r+b") as file,
+        ):
+            told = read_answer(answer.status, answer.header, answer.length, wanted)
+            if version is None:
+                self._plan(told, wanted)
+            file.seek(part.offset)
+            self._receive(answer, told.count, part, file)
+
+    def _plan(self, told: Told, wanted: Wanted) -> None:
+        parts = told.ranged and wanted.ranged
+        if parts and told.count != told.size and None in (told.size, told.version):
+            raise Anew("the parts of the file cannot be joined", plain=True)
+        self.arrival.expect(told.size, told.version, ranges=parts)
+        self._loop.call_soon_threadsafe(self._planned.set)
+
+    def _receive(self, answer: Answer, count: int | None, part: Part, file: Any) -> None:
+        got = 0
+        while piece := answer.read():
+            if count is not None and got + len(piece) > count:
+                raise Again(f"more than {count} bytes")
             file.write(piece)
-            part.digest.update(piece)
-            part.size += len(piece)
-        file.truncate()
-    if whole is not None and part.size != whole:
-        raise _Again(f"{part.size} of {whole} bytes")
+            file.flush()  # the follower reads behind
+            got += len(piece)
+            if not self.arrival.note(part, len(piece)):
+                return
+        if count is not None and got != count:
+            raise Again(f"{got} of {count} bytes")
+        if self.arrival.size is None:
+            self.arrival.close(part)

@@ -134,7 +134,7 @@ class OutcomeUnknown(TopazError):
 class JobFailed(TopazError):
     """The provider ended the job without a result."""
 
-    billed = "maybe"
+    billed: Billed = "maybe"
 
 
 class JobCancelled(TopazError):

@@ -29,10 +29,11 @@ from prefect_topaz.engine.unknown import adopt
 from prefect_topaz.errors import InvalidRequest, TopazError
 from prefect_topaz.http import connections
 from prefect_topaz.journal import Journal, Record
+from prefect_topaz.locations import place_of, with_settings
+from prefect_topaz.lookout import by_a_person
 from prefect_topaz.models import Place
 from prefect_topaz.outcomes import CancelOutcome
 from prefect_topaz.places import in_thread, open_folder
-from prefect_topaz.runs import place_of
 from prefect_topaz.settings import TopazSettings
 from prefect_topaz.transport import describe
 
@@ -46,15 +47,15 @@ def cancel_upscales_on_cancellation(
 ) -> None:
     """Cancel the jobs of a flow run that a person cancelled; for a flow's `on_cancellation`.
 
-    It may come after the wait has cancelled them already: then it finds nothing to do.
+    It may come after the wait has cancelled them already: then it finds nothing to do. A runner
+    that is stopped cancels its runs too, and no person means their jobs: those are only noted.
 
     Args:
         flow: The flow.
         flow_run: Its run, with parameters `destination`, `upscaler` and perhaps `journal`.
         state: The state that it is in.
     """
-    del state
-    _run(_cancel_all, flow, flow_run)
+    _run(_cancel_all if by_a_person(state) else _note_all, flow, flow_run)
 
 
 def note_upscales_on_crash(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -90,7 +91,9 @@ async def _cancel_all(flow_run: FlowRun, log: Log) -> None:
         log("no upscale of this run is running")
         return
     upscaler = await _upscaler(flow_run.parameters, records)
-    context = engine.Context(client=upscaler.get_client(), flow_run_id=str(flow_run.id), log=log)
+    context = engine.Context(
+        client=upscaler.get_client(), flow_run_id=str(flow_run.id), log=log, reload=with_settings
+    )
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def one(record: Record) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import mimetypes
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ from ssl import SSLContext, SSLError
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import anyio
 import httpx
 
 from prefect_topaz.redaction import redact
@@ -49,7 +51,8 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = WeakKeyDictio
 
 
 @lru_cache(maxsize=1)
-def _tls() -> SSLContext:
+def tls() -> SSLContext:
+    """Give the context of all secure connections, with the certificates that httpx trusts."""
     # Reading the certificates takes tens of milliseconds: once a process is enough.
     return httpx.create_ssl_context()
 
@@ -59,7 +62,7 @@ def _client(limits: httpx.Limits) -> httpx.AsyncClient:
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     direct: dict[str, None] = dict.fromkeys(_LOOPBACK)
     return httpx.AsyncClient(
-        timeout=_TIMEOUT, limits=limits, verify=_tls(), cookies=no_cookies, mounts=direct
+        timeout=_TIMEOUT, limits=limits, verify=tls(), cookies=no_cookies, mounts=direct
     )
 
 
@@ -79,7 +82,9 @@ async def connections() -> AsyncIterator[None]:
         clients.users -= 1
         if not clients.users:
             del _clients[loop]
-            await asyncio.gather(clients.kept.aclose(), clients.fresh.aclose())
+            # A passed time-out cancels every await anew: without the shield nothing would be closed.
+            with anyio.CancelScope(shield=True):
+                await asyncio.gather(clients.kept.aclose(), clients.fresh.aclose())
 
 
 async def exchange(call: Call, headers: dict[str, str]) -> Reply:
@@ -92,9 +97,12 @@ async def exchange(call: Call, headers: dict[str, str]) -> Reply:
     if call.read_seconds is not None:
         timeout = httpx.Timeout(call.read_seconds, connect=20.0, pool=None)
     body: dict[str, Any] = {"json": call.json}
-    with contextlib.ExitStack() as files:
+    if call.form is not None:
+        body = {"files": {name: (None, text) for name, text in call.form.items()}}
+    async with contextlib.AsyncExitStack() as stack:
         if call.upload is not None:
-            body = _form(call.upload, files)
+            body, length = await _form(call.upload, stack)
+            headers = {**headers, **length}
         options = {"headers": headers, "timeout": timeout, **body}
         async with opened(call.method, call.url, fresh=not call.repeatable, **options) as answer:
             return await _read(answer, spool=call.spool)
@@ -129,9 +137,38 @@ async def opened(
                 raise httpx.ReadError(f"unreadable answer: {error}", request=request) from None
 
 
-def _form(upload: Upload, files: contextlib.ExitStack) -> dict[str, Any]:
-    file = files.enter_context(upload.path.open("rb"))
-    return {"data": dict(upload.fields), "files": {upload.part: (upload.name, file, "video/mp4")}}
+async def _form(
+    upload: Upload, stack: contextlib.AsyncExitStack
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Make a form whose file is read as it leaves; httpx reads what cannot seek whole.
+
+    Returns:
+        The request's options, and its headers.
+    """
+    kind = mimetypes.guess_type(upload.name)[0] or "application/octet-stream"
+    empty = {upload.part: (upload.name, b"", kind)}
+    shell = httpx.Request("POST", "http://form", data=dict(upload.fields), files=empty)
+    around = shell.read()
+    # The file is the last part; what follows its content is the line end before the last boundary.
+    cut = around.rindex(b"\r\n--")
+    file = await asyncio.to_thread(stack.enter_context, upload.opened())
+    pieces = _pieces(upload, file, around[:cut], around[cut:])
+    await stack.enter_async_context(contextlib.aclosing(pieces))
+    length = str(len(around) + upload.size)
+    headers = {"Content-Type": shell.headers["Content-Type"], "Content-Length": length}
+    return {"content": pieces}, headers
+
+
+async def _pieces(
+    upload: Upload, file: Any, head: bytes, tail: bytes
+) -> AsyncGenerator[bytes, None]:
+    yield head
+    sent = 0
+    while piece := await asyncio.to_thread(file.read, PIECE):
+        yield piece
+        sent += len(piece)
+        upload.progress(sent)
+    yield tail
 
 
 async def _read(response: httpx.Response, *, spool: bool) -> Reply:
@@ -171,16 +208,20 @@ _ours: ContextVar[bool] = ContextVar("prefect_topaz_request", default=False)
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep signatures out of the HTTP libraries' own log lines while our requests run."""
-    token = _ours.set(True)
+    before = _ours.get()
+    _ours.set(True)
     try:
         yield
     finally:
-        _ours.reset(token)
+        # Not by the token: a file may be opened in a thread and closed by the loop.
+        _ours.set(before)
 
 
 def _redact_record(record: logging.LogRecord) -> bool:
-    """Redact what these libraries log of our requests, and of nobody else's."""
+    """Redact what these libraries log of our requests and links, and of nobody else's."""
     if _ours.get():
+        if record.name == _SIGNER:
+            return False
         # What httpcore returns are headers: a `Location` without a host, a cookie.
         text = record.getMessage().partition(" return_value=")[0]
         if record.exc_info:
@@ -189,7 +230,9 @@ def _redact_record(record: logging.LogRecord) -> bool:
     return True
 
 
+_SIGNER = "botocore.auth"  # tells how it makes a signature, and which
 _TALKATIVE = (
+    _SIGNER,
     *("httpx", "httpcore.http11", "httpcore.http2", "httpcore.connection"),
     *("fsspec", "fsspec.http"),
 )

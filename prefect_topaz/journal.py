@@ -69,13 +69,15 @@ class Event(Frozen):
         source_digest: The sha256 of the URL that is sent (`intent`).
         staged: The copy of the source that was made for the provider (`staging`, `intent`,
             `unstaged`).
-        lease: Seconds after which a silent owner counts as gone (`intent`).
+        lease: Seconds after which a silent owner counts as gone (`intent`, `staging`).
         job_ids: The provider's ids (`submitted`).
         expected_seconds: How long the provider said that it takes (`submitted`).
         results: How each generation ended (`finished`, `failed`).
         held: Names of files beside the events that hold results, or rejected ones.
         reason: Why, redacted.
+        warnings: What is doubtful about the purchase, for the receipt (`submitted`).
         ruling: What a person decided about an unknown outcome, if it was one.
+        ruled_by: Who decided that, as far as it is known.
         billed: What it means for the money.
         cost: What is known of money.
         stored: What was published (`stored`).
@@ -98,7 +100,9 @@ class Event(Frozen):
     results: tuple[JobStatus, ...] = ()
     held: tuple[str, ...] = ()
     reason: str | None = None
+    warnings: tuple[str, ...] = ()
     ruling: Ruling | None = None
+    ruled_by: str | None = None
     billed: Billed = "no"
     cost: Cost | None = None
     stored: tuple[StoredVideo, ...] = ()

@@ -108,6 +108,8 @@ class Order(Frozen):
         callback_url: Where the provider tells that it is done, if anywhere; never serialised whole.
         generations: How many results are ordered; each is billed.
         blocking: Whether the provider answers only when the result is there.
+        resend_unknown: Whether the request goes out once more, with the same idempotency key, if
+            the first answer is lost; for providers that replay. Not part of the work key.
         label: Short name of the outcome for file names, such as `4k` or `2x`.
         factor: Frame size of the result over the source's, where ordered so.
         resolution: Named frame size, where ordered so.
@@ -121,6 +123,7 @@ class Order(Frozen):
     callback_url: SignedUrl | None = None
     generations: int = 1
     blocking: bool = False
+    resend_unknown: bool = False
     label: str
     factor: int | None = None
     resolution: str | None = None
@@ -227,13 +230,18 @@ class StagedCopy(Frozen):
     """A copy of a source, made so that the provider can read it, and removed when it has.
 
     Attributes:
+        name: Its own name, which no other copy has.
         place: The file at a staging location; None in the provider's own store.
+        provider: Whose own store holds it; None at a staging location.
         reference: What the provider's own store deletes it by; None at a staging location, and as
-            long as the upload has not been answered.
-        expires_at: When the provider's store removes it by itself, if it does.
+            long as the store has not told.
+        expires_at: When nobody can read it any more, because its link or the file itself expires;
+            None if that never happens.
     """
 
+    name: str
     place: Place | None = None
+    provider: str | None = None
     reference: str | None = None
     expires_at: datetime | None = None
 
@@ -250,10 +258,12 @@ class UpscaleJob(Frozen):
         source: What it was ordered for.
         journal: Where the journal is.
         destination: Where the result goes unless said otherwise.
+        staging: The folder for copies of sources that its caller named, if any.
         submitted_at: When the provider accepted it.
         reattached: Whether it was found in the journal rather than bought by this call.
         cost: The estimate, and what the provider said at submit.
         expected_seconds: How long the provider said that it takes; None if it did not say.
+        warnings: What is doubtful about the purchase, for the receipt.
     """
 
     provider: str
@@ -263,10 +273,12 @@ class UpscaleJob(Frozen):
     source: Source
     journal: Place
     destination: Place
+    staging: Place | None = None
     submitted_at: datetime
     reattached: bool = False
     cost: Cost = Cost()
     expected_seconds: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class FinishedUpscale(Frozen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Literal
 
 from prefect_topaz.errors import Billed
@@ -46,6 +47,35 @@ class SettleReport(Frozen):
     def undecided(self) -> tuple[SettleItem, ...]:
         """The items that need a person's ruling."""
         return tuple(item for item in self.items if item.state == "undecided")
+
+    @property
+    def abandoned(self) -> tuple[SettleItem, ...]:
+        """The items that may have been paid for, and of which nothing will come."""
+        ended = ("failed", "given_up", "released")
+        return tuple(one for one in self.items if one.state in ended and one.billed != "no")
+
+    @property
+    def abandoned_cost(self) -> str:
+        """What the abandoned items cost at most, as far as it is known.
+
+        >>> lost = SettleItem(work_key="k", source="s", state="failed", billed="maybe")
+        >>> known = lost.model_copy(update={"cost": Cost(estimate=Decimal("1.25"))})
+        >>> SettleReport(items=(known, known, lost)).abandoned_cost
+        '$2.50 + 1 of unknown cost'
+        """
+        sums: dict[str, Decimal] = {}
+        unknown = 0
+        for item in self.abandoned:
+            cost = item.cost or Cost()
+            figures = (cost.charged, cost.reserved, cost.estimate)
+            known = next((one for one in figures if one is not None), None)
+            if known is None:
+                unknown += 1
+            else:
+                sums[cost.unit] = sums.get(cost.unit, Decimal(0)) + known
+        parts = [f"${one}" if unit == "USD" else f"{one} {unit}" for unit, one in sums.items()]
+        parts += [f"{unknown} of unknown cost"] if unknown else []
+        return " + ".join(parts) or "nothing"
 
 
 class CancelOutcome(Frozen):

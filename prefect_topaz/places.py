@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
@@ -24,10 +23,13 @@ from fsspec.utils import tokenize
 from prefect_topaz.errors import UnusableDestination
 from prefect_topaz.models import Place
 from prefect_topaz.redaction import redact, redact_url
+from prefect_topaz.stores import open_store
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+# They show an upload under its name only when it is complete; other stores as it grows.
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "r2"}
+_TRIAL = 4096  # bytes: of a full disk an empty file would tell nothing
 _memory_lock = threading.Lock()
 _exclusive: set[str] = set()  # the folders that passed `check_exclusive`, in this process
 
@@ -65,7 +67,7 @@ class Folder:
 
 def open_folder(place: Place) -> Folder:
     """Open a place as a folder; it need not exist yet."""
-    fs, path = _open(place)
+    fs, path = open_place(place)
     return Folder(fs, path.rstrip("/") or path)
 
 
@@ -79,46 +81,32 @@ def local_path(fs: Any, path: str) -> Path | None:
     return Path(path) if isinstance(fs, LocalFileSystem) else None
 
 
-def _open(place: Place) -> tuple[Any, str]:
+def is_object_store(fs: Any) -> bool:
+    """Whether a store has keys rather than folders, and shows only complete files."""
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    return not protocols.isdisjoint(_OBJECT_STORES)
+
+
+def open_place(place: Place) -> tuple[Any, str]:
+    """Open the store of a place.
+
+    Returns:
+        The store, and the path as the store knows it.
+
+    Raises:
+        UnusableDestination: If fsspec does not know the store, or it cannot be opened.
+    """
     try:
-        fs, path = fsspec.core.url_to_fs(place.url, **place.options)
+        return open_store(place.url, place.options)
     except (ValueError, ImportError) as error:
         raise UnusableDestination(
             f"{redact_url(place.url)!r} is not a place that fsspec knows: {redact(str(error))}"
         ) from None
-    return fs, path
-
-
-def split_destination(place: Place) -> tuple[Folder, str | None]:
-    """Tell folder and file name apart.
-
-    A destination is a folder if it ends in `/` or exists as one, or if its name has no ending of a
-    video file: `upscaled/v1.2` is a folder, `upscaled/clip.mp4` is a file.
-
-    Returns:
-        The folder, and the file's name or None.
-
-    Raises:
-        UnusableDestination: If the place is empty or unknown to fsspec.
-    """
-    if not place.url.strip():
-        raise UnusableDestination("the destination is empty: give a folder or a file name")
-    fs, path = _open(place)
-    is_folder = place.url.endswith(("/", os.sep)) or _is_folder(fs, path)
-    parent, _, name = path.rstrip("/").rpartition("/")
-    if is_folder or not name.lower().endswith(_ENDINGS):
-        return Folder(fs, path.rstrip("/") or "/"), None
-    return Folder(fs, parent), name
-
-
-def _is_folder(fs: Any, path: str) -> bool:
-    try:
-        return bool(fs.isdir(path))
     except Exception as error:  # noqa: BLE001  # every store raises kinds of its own
         reason = f"{type(error).__name__}: {redact(str(error))}"
         raise UnusableDestination(
-            f"the destination {url_of(fs, path)} cannot be looked at ({reason}): check the address"
-            " and the store's settings"
+            f"the store of {redact_url(place.url)!r} cannot be opened ({reason}): check the"
+            " address and the store's settings"
         ) from None
 
 
@@ -208,7 +196,7 @@ def check_exclusive(folder: Folder) -> None:
         raise UnusableDestination(
             f"{redact_url(folder.url)} cannot hold the journal, since its store {lack}: two runs"
             " at once could both buy. Pass journal= with a folder on the local disk, S3, Google"
-            " Cloud Storage or Azure; the videos may go here all the same"
+            " Cloud Storage, Azure or SFTP; the videos may go here all the same"
         )
     _exclusive.add(asked)
 
@@ -217,7 +205,7 @@ def _lack_of(fs: Any, folder: Folder) -> str | None:
     """Say why a store's create is not exclusive; None if it is."""
     while isinstance(fs, DirFileSystem):
         fs = fs.fs
-    # What a store inherits from fsspec: a look and then a write, as FTP, SFTP and SMB have it.
+    # What a store inherits from fsspec: a look and then a write, as FTP and SMB have it.
     if getattr(fs.pipe_file, "__func__", None) is AbstractFileSystem.pipe_file:
         return "only looks whether a file is there, and then writes"
     try:
@@ -249,6 +237,28 @@ def _winners(folder: Folder) -> int:
             folder.fs.rm_file(path)
 
 
+def check_writable(folder: Folder) -> None:
+    """Find out whether a file can be written in a folder, by writing one and removing it.
+
+    Raises:
+        UnusableDestination: If it cannot.
+    """
+    path = folder.file(f".{uuid.uuid4().hex}.part")
+    try:
+        if not is_object_store(folder.fs):
+            folder.fs.makedirs(folder.path, exist_ok=True)
+        folder.fs.pipe_file(path, bytes(_TRIAL))
+    except Exception as error:  # noqa: BLE001  # every store raises kinds of its own
+        reason = f"{type(error).__name__}: {redact(str(error))}"
+        raise UnusableDestination(
+            f"the destination {redact_url(folder.url)} cannot be written ({reason}): mend it, or"
+            " choose another"
+        ) from None
+    finally:
+        with suppress(Exception):  # it may not be there, and some stores let nothing be removed
+            folder.fs.rm_file(path)
+
+
 def read(fs: Any, path: str) -> bytes | None:
     """Read a small file; None if it is not there."""
     try:
@@ -261,12 +271,12 @@ def read(fs: Any, path: str) -> bytes | None:
 
 def open_file(place: Place, url: str) -> bytes:
     """Read a small file by its URL, with the settings of a place on the same store."""
-    fs, path = _open(place.model_copy(update={"url": url}))
+    fs, path = open_place(place.model_copy(update={"url": url}))
     data: bytes = fs.cat_file(path)
     return data
 
 
 def copy_file(place: Place, url: str, file: Path) -> None:
     """Copy a file by its URL to the local disk, with the settings of a place on the same store."""
-    fs, path = _open(place.model_copy(update={"url": url}))
+    fs, path = open_place(place.model_copy(update={"url": url}))
     fs.get_file(path, str(file))

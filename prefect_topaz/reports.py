@@ -191,4 +191,13 @@ async def report_settlement(report: SettleReport, key: str) -> None:
         }
         for item in report.items
     ]
+    if report.abandoned:
+        # One row more in the shape of the others, because a table has no foot.
+        total = {
+            "source": f"{len(report.abandoned)} abandoned",
+            "state": "sum",
+            "billed": "maybe",
+            "cost": report.abandoned_cost,
+        }
+        table.append(dict.fromkeys(table[0], "") | total)
     await _quietly(acreate_table_artifact(table=table, key=key, description="Settled upscales"))

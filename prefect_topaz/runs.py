@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from prefect import runtime
 from prefect.blocks.abstract import JobRun
 from prefect.exceptions import MissingContextError
-from prefect.filesystems import RemoteFileSystem
 from prefect.logging import get_logger, get_run_logger
 from pydantic import SecretStr
 
@@ -23,6 +20,7 @@ from prefect_topaz.client import Client
 from prefect_topaz.engine.waiting import DEADLINE
 from prefect_topaz.errors import InvalidRequest
 from prefect_topaz.http import connections
+from prefect_topaz.locations import Destination, place_of, with_settings
 from prefect_topaz.models import (
     FinishedUpscale,
     JobStatus,
@@ -33,10 +31,8 @@ from prefect_topaz.models import (
     Verify,
 )
 from prefect_topaz.outcomes import CancelOutcome, SettleReport
-from prefect_topaz.redaction import redact_url
 from prefect_topaz.sources import OpenSource, open_source
 
-Destination = str | Path | RemoteFileSystem | Place
 SourceLike = str | Path | SecretStr
 
 
@@ -50,48 +46,11 @@ class Upscales(Protocol):
         """Give the order that the block stands for."""
 
 
-def place_of(destination: Destination) -> Place:
-    """Make a place of what users pass as a destination or journal.
-
-    Raises:
-        InvalidRequest: If it is none of a URL, a path and a `RemoteFileSystem` block.
-    """
-    if isinstance(destination, Place):
-        return destination
-    if isinstance(destination, RemoteFileSystem):
-        name = destination._block_document_name  # noqa: SLF001  # blocks offer no other way
-        url = destination.basepath.rstrip("/") + "/"
-        return Place(url=url, block=name, options=destination.settings or {})
-    if not isinstance(destination, str | Path):
-        raise InvalidRequest(
-            f"a destination is an fsspec URL, a path or a RemoteFileSystem block, and not"
-            f" {type(destination).__name__}"
-        )
-    text = str(destination)
-    if "://" in text and "@" in text and urlsplit(text).password:
-        raise InvalidRequest(
-            f"the destination {redact_url(text)!r} holds a password, which would be written into"
-            " the journal: give it in the store's environment, or in a RemoteFileSystem block"
-        )
-    if not text.strip() or "://" in text or "::" in text:
-        return Place(url=text)
-    # A relative path means this process's folder: another one must find the same place.
-    absolute = str(Path(text).expanduser().absolute())
-    return Place(url=f"{absolute}/" if text.endswith(("/", os.sep)) else absolute)
-
-
-async def _with_options(place: Place) -> Place:
-    """Load the store's settings again where a job was persisted without them."""
-    if place.block is None or place.options:
-        return place
-    block: Any = await RemoteFileSystem.aload(place.block)
-    return place.model_copy(update={"options": block.settings or {}})
-
-
 async def _prepared(job: UpscaleJob) -> UpscaleJob:
     places = {
-        "journal": await _with_options(job.journal),
-        "destination": await _with_options(job.destination),
+        "journal": await with_settings(job.journal),
+        "destination": await with_settings(job.destination),
+        "staging": None if job.staging is None else await with_settings(job.staging),
     }
     return job.model_copy(update=places)
 
@@ -102,7 +61,10 @@ def _context(upscaler: Upscales) -> engine.Context:
     except MissingContextError:
         logger = get_logger("prefect_topaz")
     return engine.Context(
-        client=upscaler.get_client(), flow_run_id=runtime.flow_run.id, log=logger.info
+        client=upscaler.get_client(),
+        flow_run_id=runtime.flow_run.id,
+        log=logger.info,
+        reload=with_settings,
     )
 
 
@@ -117,6 +79,10 @@ def _plain(source: SourceLike) -> str:
     return str(source)
 
 
+async def _storage(storage: Destination | None) -> Place | None:
+    return None if storage is None else await with_settings(place_of(storage))
+
+
 async def submit(
     source: SourceLike,
     upscaler: Upscales,
@@ -127,19 +93,29 @@ async def submit(
     journal: Destination | None = None,
     max_cost: float | None = None,
     overwrite: bool = False,
+    source_storage: Destination | None = None,
+    link_seconds: float | None = None,
+    staging: Destination | None = None,
 ) -> UpscaleJob:
     """Buy an upscale, or find that it is bought; see `submit_upscale`."""
     context = _context(upscaler)
     async with connections():
-        opened = await open_source(_plain(source), context.client.dialect, source_version)
+        opened = await open_source(
+            _plain(source),
+            context.client.dialect,
+            source_version,
+            storage=await _storage(source_storage),
+        )
         purchase = engine.Purchase(
             source=opened,
             order=upscaler.order(),
-            destination=await _with_options(place_of(destination)),
-            journal=None if journal is None else await _with_options(place_of(journal)),
+            destination=await with_settings(place_of(destination)),
+            journal=None if journal is None else await with_settings(place_of(journal)),
             again=again,
             max_cost=None if max_cost is None else Decimal(str(max_cost)),
             overwrite=overwrite,
+            link_seconds=link_seconds,
+            staging=await _storage(staging),
         )
         job = await engine.submit(context, purchase)
         # The same content may have been bought under another name: this one names its result.
@@ -173,6 +149,7 @@ async def store(
     destination: Destination | None = None,
     *,
     source: SourceLike | None = None,
+    source_storage: Destination | None = None,
     verify: Verify = "standard",
     overwrite: bool = False,
 ) -> list[StoredVideo]:
@@ -183,22 +160,23 @@ async def store(
         return await engine.store(
             context,
             finished.model_copy(update={"job": job}),
-            None if destination is None else await _with_options(place_of(destination)),
+            None if destination is None else await with_settings(place_of(destination)),
             verify=verify,
             overwrite=overwrite,
-            source=await _source_again(context.client, job, source),
+            source=await _source_again(context.client, job, source, source_storage),
         )
 
 
 async def _source_again(
-    client: Client, job: UpscaleJob, source: SourceLike | None
+    client: Client, job: UpscaleJob, source: SourceLike | None, storage: Destination | None
 ) -> OpenSource | None:
     """Open the source once more, for the preview only: no result waits for it."""
     text = job.source.label if source is None else _plain(source)
     try:
         # The identity is known already; naming it spares reading the content for it.
-        return await open_source(text, client.dialect, job.source.identity)
-    except InvalidRequest:
+        place = await _storage(storage)
+        return await open_source(text, client.dialect, job.source.identity, storage=place)
+    except Exception:  # noqa: BLE001  # whatever is wrong with it: the video is paid for
         return None
 
 
@@ -217,8 +195,8 @@ async def settle(
     verify: Verify = "standard",
 ) -> SettleReport:
     """Settle the journal of a destination; see `settle_upscales`."""
-    place = await _with_options(place_of(destination))
-    records = None if journal is None else await _with_options(place_of(journal))
+    place = await with_settings(place_of(destination))
+    records = None if journal is None else await with_settings(place_of(journal))
     async with connections():
         return await engine.settle(
             _context(upscaler),
@@ -238,12 +216,14 @@ class UpscaleRun(JobRun[StoredVideo]):
         upscaler: The block that bought it.
         source: The source, for the preview.
         overwrite: Whether another file at the destination may be replaced.
+        source_storage: Where the source is, if it was given as a path there.
     """
 
     job: UpscaleJob
     upscaler: Upscales
     source: SourceLike | None = field(default=None, repr=False)
     overwrite: bool = False
+    source_storage: Destination | None = field(default=None, repr=False)
 
     async def await_for_completion(
         self, deadline_seconds: float = DEADLINE, poll_seconds: float | None = None
@@ -274,7 +254,12 @@ class UpscaleRun(JobRun[StoredVideo]):
         finished = await self.await_for_completion()
         replace = self.overwrite if overwrite is None else overwrite
         videos = await store(
-            finished, self.upscaler, source=self.source, verify=verify, overwrite=replace
+            finished,
+            self.upscaler,
+            source=self.source,
+            source_storage=self.source_storage,
+            verify=verify,
+            overwrite=replace,
         )
         return as_one(videos)
 

@@ -1,10 +1,12 @@
 """The flow that settles a journal: paid results that nobody waits for, and unknown outcomes."""
 
-from __future__ import annotations
+# Annotations stay objects: `upscale_video.serve()` pickles a flow without its module's names.
 
+import getpass
 from typing import Any
 
 from prefect import flow, get_run_logger
+from prefect.context import FlowRunContext
 
 from prefect_topaz import reports, runs
 from prefect_topaz.blocks import AnyUpscaler
@@ -13,6 +15,22 @@ from prefect_topaz.engine import Rulings
 from prefect_topaz.models import Verify
 from prefect_topaz.outcomes import SettleReport
 from prefect_topaz.steps import PlaceParameter
+
+
+def person() -> str | None:
+    """Say who rules, by this flow run: its creator if Prefect tells, else this process's account.
+
+    Prefect's own server tells of automations and schedules, Prefect Cloud of people too.
+    """
+    context = FlowRunContext.get()
+    creator = context.flow_run.created_by if context and context.flow_run else None
+    if creator is not None and creator.display_value:
+        kind = (creator.type or "user").lower()
+        return str(creator.display_value) if kind == "user" else f"{kind} {creator.display_value}"
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container's account may have no name
+        return None
 
 
 async def _settle(
@@ -31,7 +49,7 @@ async def asettle_upscales(
     upscaler: AnyUpscaler,
     *,
     journal: PlaceParameter | None = None,
-    adopt: dict[str, str] | None = None,
+    adopt: dict[str, str | list[str]] | None = None,
     buy_again: list[str] | None = None,
     give_up: list[str] | None = None,
     verify: Verify = "standard",
@@ -44,7 +62,8 @@ async def asettle_upscales(
         destination: Where the upscales go, as it was given to them.
         upscaler: A block with the key that bought them; only its provider's work is settled.
         journal: The journal, if it is not at the destination.
-        adopt: Job ids by work key: that job is the one whose answer was lost.
+        adopt: Job ids by work key: that job is the one whose answer was lost; a list of ids where
+            several generations were ordered.
         buy_again: Work keys that the next run may buy again; a lost job may then cost twice.
         give_up: Work keys that shall be left alone.
         verify: How strict results are compared with their orders.
@@ -52,7 +71,7 @@ async def asettle_upscales(
     Returns:
         What became of each piece of work that was not stored; a table artifact shows the same.
     """
-    rulings = Rulings(adopt or {}, tuple(buy_again or ()), tuple(give_up or ()))
+    rulings = Rulings(adopt or {}, tuple(buy_again or ()), tuple(give_up or ()), by=person())
     return await _settle(destination, upscaler, journal, rulings, verify)
 
 
@@ -62,7 +81,7 @@ def settle_upscales(
     upscaler: AnyUpscaler,
     *,
     journal: PlaceParameter | None = None,
-    adopt: dict[str, str] | None = None,
+    adopt: dict[str, str | list[str]] | None = None,
     buy_again: list[str] | None = None,
     give_up: list[str] | None = None,
     verify: Verify = "standard",
@@ -75,7 +94,8 @@ def settle_upscales(
         destination: Where the upscales go, as it was given to them.
         upscaler: A block with the key that bought them; only its provider's work is settled.
         journal: The journal, if it is not at the destination.
-        adopt: Job ids by work key: that job is the one whose answer was lost.
+        adopt: Job ids by work key: that job is the one whose answer was lost; a list of ids where
+            several generations were ordered.
         buy_again: Work keys that the next run may buy again; a lost job may then cost twice.
         give_up: Work keys that shall be left alone.
         verify: How strict results are compared with their orders.
@@ -83,5 +103,5 @@ def settle_upscales(
     Returns:
         What became of each piece of work that was not stored; a table artifact shows the same.
     """
-    rulings = Rulings(adopt or {}, tuple(buy_again or ()), tuple(give_up or ()))
+    rulings = Rulings(adopt or {}, tuple(buy_again or ()), tuple(give_up or ()), by=person())
     return run_blocking(_settle(destination, upscaler, journal, rulings, verify))

@@ -18,9 +18,10 @@ from prefect_topaz import errors, reports, runs
 from prefect_topaz.blocks import AnyUpscaler
 from prefect_topaz.bridge import run_blocking
 from prefect_topaz.engine.waiting import DEADLINE
+from prefect_topaz.locations import Destination
 from prefect_topaz.models import FinishedUpscale, StoredVideo, UpscaleJob, Verify
 from prefect_topaz.outcomes import CancelOutcome
-from prefect_topaz.runs import Destination, SourceLike
+from prefect_topaz.runs import SourceLike
 
 # Verdicts: trying again cannot change them.
 _FINAL = (
@@ -71,20 +72,29 @@ async def asubmit_upscale(
     journal: Destination | None = None,
     max_cost: float | None = None,
     overwrite: bool = False,
+    source_storage: Destination | None = None,
+    link_seconds: float | None = None,
+    staging: Destination | None = None,
 ) -> UpscaleJob:
     """Buy an upscale, or find that it is bought.
 
     Args:
-        source: An http(s) URL, or the path of a local file. Pass a signed URL as `SecretStr`:
-            Prefect records parameters.
+        source: An http(s) URL, the path of a local file, the fsspec URL of a file on a store, or a
+            path inside `source_storage`. Pass a signed URL as `SecretStr`: Prefect records
+            parameters.
         upscaler: What is ordered, and who pays.
         destination: Where the result will go: a folder or a file name as an fsspec URL or path, or
-            a `RemoteFileSystem` block. The journal is there too.
+            a `StorageLocation` or `RemoteFileSystem` block. The journal is there too.
         again: A higher number buys the same work again, on purpose.
         source_version: Your word for the content's version, instead of the store's.
         journal: Another place for the journal.
         max_cost: US dollars that it may cost at most, by the published prices.
         overwrite: Whether another file at the destination may be replaced.
+        source_storage: The folder in which the source is a path, as `destination` takes it.
+        link_seconds: Seconds that a link signed for the provider must live; None for what covers
+            queue and fetch.
+        staging: A folder on a store that signs links: a source that has no link is copied there, and
+            removed when its job has ended; None for the provider's own store.
 
     Returns:
         The job, free of secrets; `reattached` if this call bought nothing.
@@ -103,6 +113,9 @@ async def asubmit_upscale(
         journal=journal,
         max_cost=max_cost,
         overwrite=overwrite,
+        source_storage=source_storage,
+        link_seconds=link_seconds,
+        staging=staging,
     )
 
 
@@ -117,6 +130,9 @@ def submit_upscale(
     journal: Destination | None = None,
     max_cost: float | None = None,
     overwrite: bool = False,
+    source_storage: Destination | None = None,
+    link_seconds: float | None = None,
+    staging: Destination | None = None,
 ) -> UpscaleJob:
     """Buy an upscale, or find that it is bought: the sync colour of `asubmit_upscale`."""
     return run_blocking(
@@ -129,6 +145,9 @@ def submit_upscale(
             journal=journal,
             max_cost=max_cost,
             overwrite=overwrite,
+            source_storage=source_storage,
+            link_seconds=link_seconds,
+            staging=staging,
         )
     )
 
@@ -202,6 +221,7 @@ async def astore_upscale(
     destination: Destination | None = None,
     *,
     source: SourceLike | None = None,
+    source_storage: Destination | None = None,
     verify: Verify = "standard",
     overwrite: bool = False,
 ) -> list[StoredVideo]:
@@ -212,6 +232,7 @@ async def astore_upscale(
         upscaler: The block that bought it, for its key.
         destination: Where the result goes; None for where it was ordered to.
         source: The source, for the preview's other half; None to try its recorded place.
+        source_storage: The folder in which the source is a path.
         verify: `standard`; `strict`, where missing sound or another frame rate is a mismatch too;
             or `off`.
         overwrite: Whether another file at the destination may be replaced.
@@ -225,7 +246,13 @@ async def astore_upscale(
         DeliveryFailed: The destination cannot be written. Billed: yes.
     """
     return await runs.store(
-        finished, upscaler, destination, source=source, verify=verify, overwrite=overwrite
+        finished,
+        upscaler,
+        destination,
+        source=source,
+        source_storage=source_storage,
+        verify=verify,
+        overwrite=overwrite,
     )
 
 
@@ -236,13 +263,20 @@ def store_upscale(
     destination: Destination | None = None,
     *,
     source: SourceLike | None = None,
+    source_storage: Destination | None = None,
     verify: Verify = "standard",
     overwrite: bool = False,
 ) -> list[StoredVideo]:
     """Verify the results of an upscale and publish them: the sync colour of `astore_upscale`."""
     return run_blocking(
         runs.store(
-            finished, upscaler, destination, source=source, verify=verify, overwrite=overwrite
+            finished,
+            upscaler,
+            destination,
+            source=source,
+            source_storage=source_storage,
+            verify=verify,
+            overwrite=overwrite,
         )
     )
 

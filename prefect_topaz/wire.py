@@ -5,32 +5,71 @@ from __future__ import annotations
 import binascii
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from prefect_topaz.errors import TopazError
 from prefect_topaz.models import Cost
+from prefect_topaz.redaction import SignedUrl
+
+
+def _tell_nobody(count: int) -> None:
+    del count
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A local file that goes out as one part of a multipart form.
+    """A file that goes out as one part of a multipart form.
 
     Args:
-        path: The file.
+        opened: Opens its content for reading from the start, each time that it is sent.
         part: Name of the form's file part.
         name: File name told to the server.
         size: Bytes.
+        folder: A name that no other copy of it has, where the server lets one be chosen.
         fields: The form's other fields.
+        progress: Told how many bytes have left so far.
     """
 
-    path: Path
+    opened: Callable[[], AbstractContextManager[Any]] = field(repr=False)
     part: str
     name: str
     size: int
+    folder: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
+    progress: Callable[[int], None] = field(default=_tell_nobody, repr=False)
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A file that the provider's own store took in.
+
+    Args:
+        url: Where the provider reads it.
+        reference: What the store deletes it by; None if it told nothing.
+        expires_at: When the store removes it by itself, if it said so.
+    """
+
+    url: SignedUrl
+    reference: str | None = None
+    expires_at: datetime | None = None
+
+
+def read_moment(value: Any) -> datetime | None:
+    """Read a moment as ISO 8601 has it; None for anything else, and where no zone is told.
+
+    >>> str(read_moment("2026-03-01T12:00:00Z")), read_moment("soon")
+    ('2026-03-01 12:00:00+00:00', None)
+    """
+    try:
+        moment = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
 
 
 @dataclass(frozen=True)
@@ -45,6 +84,7 @@ class Call:
         json: The body.
         headers: Headers beyond the key, which the transport adds for the provider's own origin.
         upload: A file to send instead of a body.
+        form: Fields of a multipart form to send instead of a body.
         read_seconds: How long the answer may take; None for the transport's default.
         spool: Whether the answer may be too large for memory and goes to a file.
     """
@@ -55,6 +95,7 @@ class Call:
     json: Mapping[str, Any] | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     upload: Upload | None = None
+    form: Mapping[str, str] | None = None
     read_seconds: float | None = None
     spool: bool = False
 

@@ -7,8 +7,10 @@ finds what was bought and goes on from there.
 from __future__ import annotations
 
 from prefect_topaz.engine.context import Context
-from prefect_topaz.engine.purchase import Purchase, journal_of, submit
-from prefect_topaz.engine.settling import Rulings, settle
+from prefect_topaz.engine.destinations import journal_of
+from prefect_topaz.engine.purchase import Purchase, submit
+from prefect_topaz.engine.rulings import Rulings
+from prefect_topaz.engine.settling import settle
 from prefect_topaz.engine.storing import store
 from prefect_topaz.engine.waiting import cancel, wait
 

@@ -10,8 +10,19 @@ from prefect_topaz.delivery import publish, publish_bytes
 from prefect_topaz.download import Fetched
 from prefect_topaz.engine.context import Context
 from prefect_topaz.journal import Journal, Record
-from prefect_topaz.media import NotAVideo, check_complete, compare, preview, probe
-from prefect_topaz.models import FinishedUpscale, JobStatus, MediaFacts, Verify
+from prefect_topaz.media import (
+    Comparison,
+    NotAVideo,
+    Picture,
+    Verdict,
+    check_complete,
+    compare,
+    compare_frames,
+    join,
+    preview,
+    probe,
+)
+from prefect_topaz.models import FinishedUpscale, JobStatus, MediaFacts, Source, Verify
 from prefect_topaz.places import Folder, in_thread
 from prefect_topaz.sources import OpenSource
 from prefect_topaz.transport import describe
@@ -35,7 +46,7 @@ class Delivery:
         name: The result's file name.
         verify: How strict to be.
         overwrite: Whether another file may be replaced.
-        source: The source, for the preview.
+        source: The source, for the comparison and the preview; None if nobody has it any more.
     """
 
     context: Context
@@ -55,30 +66,72 @@ class Delivery:
         return self.finished.job.work_key
 
 
-async def verify(one: Delivery, fetched: Fetched) -> tuple[MediaFacts, tuple[str, ...]]:
-    """Compare a file with the order.
+@dataclass(frozen=True)
+class Checked:
+    """What is known of a result that may be published.
 
-    Returns:
-        Its facts, and what differs without making it useless.
+    Args:
+        facts: Its facts.
+        warnings: What differs without making it useless.
+        pictures: The compared frames, for the preview; None if there are none.
+    """
+
+    facts: MediaFacts
+    warnings: tuple[str, ...] = ()
+    pictures: tuple[Picture, Picture] | None = None
+
+
+async def verify(one: Delivery, fetched: Fetched) -> Checked:
+    """Compare a file with the order, and its frames with the source's.
 
     Raises:
         ResultMismatch: If it is not what was ordered; it is kept beside the journal.
     """
-    job = one.finished.job
     try:
-        facts = await in_thread(probe, fetched.path)
-        incomplete = await in_thread(check_complete, fetched.path)
-        verdict = compare(facts, job.order.expected(job.source.media), verify=one.verify)
-        mismatches = (*verdict.mismatches, *((incomplete,) if incomplete else ()))
-        warnings = verdict.warnings
+        checked, mismatches = await in_thread(_examine, one, fetched.path)
     except NotAVideo as error:
-        facts, warnings = _UNKNOWN, ()
-        mismatches = (f"it is not a video: {error}",)
+        checked, mismatches = Checked(_UNKNOWN), (f"it is not a video: {error}",)
     if mismatches and one.verify == "off":
-        return facts, (f"not verified: {'; '.join(mismatches)}",)
+        return Checked(checked.facts, (f"not verified: {'; '.join(mismatches)}",))
     if mismatches:
         raise await _set_aside(one, fetched, mismatches)
-    return facts, warnings
+    return checked
+
+
+def _examine(one: Delivery, file: Path) -> tuple[Checked, tuple[str, ...]]:
+    job = one.finished.job
+    facts = probe(file)
+    incomplete = check_complete(file)
+    ordered = compare(facts, job.order.expected(job.source.media), verify=one.verify)
+    mismatches = (*ordered.mismatches, *((incomplete,) if incomplete else ()))
+    if one.verify == "off":
+        return Checked(facts, ordered.warnings), mismatches
+    frames = _compare_frames(one, file, facts)
+    warnings = (*ordered.warnings, *frames.verdict.warnings)
+    return Checked(facts, warnings, frames.pictures), (*mismatches, *frames.verdict.mismatches)
+
+
+def _compare_frames(one: Delivery, file: Path, facts: MediaFacts) -> Comparison:
+    """Compare the frames; a source that cannot be read any more is no fault of the result."""
+    bought = one.finished.job.source
+    if one.source is None:
+        reason = "it is not at hand"
+    elif _is_changed(bought, one.source.facts):
+        reason = "it was changed since the job was submitted"
+    else:
+        try:
+            with one.source.opened() as before:
+                return compare_frames(before, file, facts, bought.media, verify=one.verify)
+        except Exception as error:  # noqa: BLE001  # stores raise what they like
+            reason = describe(error)
+    warning = f"the pictures were not compared with the source: {reason}"
+    return Comparison(Verdict(warnings=(warning,)), (), None)
+
+
+def _is_changed(bought: Source, now: Source) -> bool:
+    # Opened again by its known identity, it may have that one behind the name of its place.
+    renamed = not now.identity.endswith(bought.identity)
+    return renamed or (bought.media is not None and now.media != bought.media)
 
 
 async def _set_aside(
@@ -108,15 +161,19 @@ async def _set_aside(
     )
 
 
-def make_preview(one: Delivery, file: Path) -> str | None:
+def make_preview(one: Delivery, file: Path, checked: Checked) -> str | None:
     """Publish the picture; a video without one is still a result."""
     try:
-        if one.source is None:
-            picture = preview(None, file)
-        else:
-            with one.source.opened() as before:
-                picture = preview(before, file)
+        picture = join(checked.pictures) if checked.pictures else _look_again(one, file)
         return publish_bytes(picture, one.folder, f"{one.name}.jpg")
     except Exception as error:  # noqa: BLE001  # no trouble with a picture may cost a video
         one.context.log(f"no preview: {describe(error)}")
         return None
+
+
+def _look_again(one: Delivery, file: Path) -> bytes:
+    """Make the picture of a result that was not compared."""
+    if one.source is None or one.verify != "off":
+        return preview(None, file)
+    with one.source.opened() as before:
+        return preview(before, file)

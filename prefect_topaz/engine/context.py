@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,6 +26,10 @@ def _owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
+async def _as_it_is(place: Place) -> Place:
+    return place
+
+
 @dataclass(frozen=True)
 class Context:
     """Everything that an engine step is given.
@@ -36,6 +40,7 @@ class Context:
         log: Tells the user what happens, in few lines.
         monotonic: The clock for deadlines, in seconds.
         owner: Names this call in the journal.
+        reload: Loads a store's settings again, where a place was read from a journal.
     """
 
     client: Client
@@ -43,6 +48,7 @@ class Context:
     log: Callable[[str], None] = _logger.info
     monotonic: Callable[[], float] = time.monotonic
     owner: str = field(default_factory=_owner)
+    reload: Callable[[Place], Awaitable[Place]] = _as_it_is
 
     def journal(self, place: Place) -> Journal:
         """Open the journal at a place."""

@@ -10,7 +10,8 @@ from prefect_topaz.delivery import retrieve
 from prefect_topaz.download import Fetched, fetch
 from prefect_topaz.engine.checking import Delivery
 from prefect_topaz.http import PIECE
-from prefect_topaz.models import JobStatus, StoredVideo
+from prefect_topaz.models import Cost, JobStatus, StoredVideo
+from prefect_topaz.outgoing import Outgoing
 from prefect_topaz.places import copy_file, in_thread, url_of
 from prefect_topaz.redaction import SignedUrl
 
@@ -36,12 +37,28 @@ def digest(file: Path) -> Fetched:
     return Fetched(file, file.stat().st_size, found.hexdigest())
 
 
-async def obtain(one: Delivery, file: Path) -> Fetched:
+async def obtain(one: Delivery, file: Path, outgoing: Outgoing) -> Fetched:
     """Get the file: from beside the journal if it is held there, else from the provider.
 
+    Args:
+        one: The delivery.
+        file: The local file to write.
+        outgoing: Is given what arrives from the provider, at once.
+
     Raises:
-        ResultUnavailable: If there is none any more.
+        ResultUnavailable: If there is none any more. It says what the job cost.
     """
+    try:
+        return await _obtain(one, file, outgoing)
+    except errors.ResultUnavailable as error:
+        raise errors.ResultUnavailable(
+            f"{error.message}. {_price(await cost_of(one))}",
+            job_id=one.status.job_id or None,
+            work_key=one.key,
+        ) from None
+
+
+async def _obtain(one: Delivery, file: Path, outgoing: Outgoing) -> Fetched:
     submitted = one.record.latest("submitted")
     if submitted and submitted.held:
         # Gone only if it was published before, and the published file was deleted since.
@@ -52,14 +69,47 @@ async def obtain(one: Delivery, file: Path) -> Fetched:
         return await _link(one)
 
     try:
-        link = await _link(one)
-        keys, sleep = client.result_headers, client.sleep
-        return await fetch(link, file, refresh=refresh, headers_for=keys, sleep=sleep)
-    except errors.ResultUnavailable as error:
+        return await fetch(
+            await _link(one),
+            file,
+            refresh=refresh,
+            headers_for=client.result_headers,
+            sleep=client.sleep,
+            follower=outgoing,
+        )
+    except errors.ResultUnavailable:
         if rejected := _rejected(one):
             return await _take(one, rejected, file)
-        error.job_id, error.work_key = one.status.job_id, one.key
         raise
+
+
+async def cost_of(one: Delivery) -> Cost:
+    """Ask what was charged, where the provider tells; not knowing is no failure."""
+    cost = one.finished.job.cost
+    found = one.status.cost
+    try:
+        # Once: no result waits for the answer to this.
+        if one.status.job_id and (
+            details := await one.context.client.details(one.status.job_id, attempts=1)
+        ):
+            found = details.cost or found
+    except errors.TopazError:
+        pass
+    if found is None:
+        return cost
+    known = {"charged": found.charged, "reserved": found.reserved}
+    return cost.model_copy(
+        update={"unit": found.unit}
+        | {name: value for name, value in known.items() if value is not None}
+    )
+
+
+def _price(cost: Cost) -> str:
+    """Say what a job cost, for the one who claims it from the provider."""
+    if (cost.charged, cost.reserved, cost.estimate) == (None, None, None):
+        return "What it cost is not known"
+    estimated = cost.charged is None and cost.reserved is None
+    return f"It cost {cost}" + (f", {cost.basis}" if estimated and cost.basis else "")
 
 
 def _rejected(one: Delivery) -> str | None:
@@ -77,8 +127,7 @@ async def _take(one: Delivery, name: str, file: Path) -> Fetched:
         raise errors.ResultUnavailable(
             f"the result was published once and deleted since, and {one.finished.job.provider} gave"
             " no job id to fetch it again by; to buy this work again on purpose, run with a higher"
-            " `again`",
-            work_key=one.key,
+            " `again`"
         ) from None
     return await in_thread(digest, file)
 

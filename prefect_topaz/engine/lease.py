@@ -9,6 +9,7 @@ from typing import Final
 from prefect_topaz.engine.context import Context
 from prefect_topaz.errors import ProviderUnavailable
 from prefect_topaz.journal import Event, Journal, Record
+from prefect_topaz.models import Order
 
 # An owner that says nothing for so long counts as gone. It covers the longest way through one
 # purchase: an order leaves in the first 120 s or not at all, and then there are 40 s to connect,
@@ -16,6 +17,8 @@ from prefect_topaz.journal import Event, Journal, Record
 LEASE: Final = 300.0
 BLOCKING_LEASE: Final = 3600.0 + LEASE  # that answer may take an hour
 _SENDABLE: Final = 120.0
+# What a second sending adds to all that: the first one's way of 160 s, and the pause between.
+_SECOND: Final = 180.0
 _SKEW: Final = 60.0  # seconds by which two machines' clocks may differ
 _LOOK: Final = 2.0  # seconds between looks at somebody else's purchase
 
@@ -32,10 +35,14 @@ class Turn:
     context: Context
     began: float
 
-    def check(self, intent: Event) -> None:
+    def check(self, intent: Event, *, second: bool = False) -> None:
         """Refuse to send when others may soon count this owner as gone.
 
         A look-up by them would find nothing, and a person could rule that the work be bought again.
+
+        Args:
+            intent: What is about to be sent.
+            second: Whether it was sent before; its lease is longer by what that may take.
 
         Raises:
             ProviderUnavailable: If the intent is too old. Nothing has been sent.
@@ -43,11 +50,18 @@ class Turn:
         # The monotonic clock stands still while a laptop sleeps; the wall clock may be set back.
         watched = self.context.monotonic() - self.began
         age = max(watched, (self.context.client.now() - intent.at).total_seconds())
-        if age > _SENDABLE:
+        if age > (_SENDABLE + _SECOND if second else _SENDABLE):
             raise ProviderUnavailable(
                 f"the order was not sent: {age:.0f} s passed since its intent was written, and"
                 " other runs may count this one as gone; run again"
             )
+
+
+def lease_of(order: Order) -> float:
+    """Give the seconds after which a silent owner of an order counts as gone."""
+    if order.blocking:
+        return BLOCKING_LEASE
+    return LEASE + _SECOND if order.resend_unknown else LEASE
 
 
 async def await_owner(

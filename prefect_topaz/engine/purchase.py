@@ -5,29 +5,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 import anyio
 
 from prefect_topaz import errors
-from prefect_topaz.delivery import check_free
+from prefect_topaz.engine import staging
+from prefect_topaz.engine.attaching import attach
 from prefect_topaz.engine.context import Context
+from prefect_topaz.engine.destinations import check_destination, journal_of
 from prefect_topaz.engine.holding import hold
-from prefect_topaz.engine.lease import BLOCKING_LEASE, LEASE, Turn, await_owner
+from prefect_topaz.engine.lease import Turn, await_owner, lease_of
 from prefect_topaz.engine.records import failure, ids_of, job_of
+from prefect_topaz.engine.sending import Answer, Sending, send
 from prefect_topaz.engine.unknown import adopt
 from prefect_topaz.journal import Event, Journal, Record
 from prefect_topaz.models import Cost, Order, Place, UpscaleJob, work_key
-from prefect_topaz.naming import target_names
-from prefect_topaz.places import in_thread, split_destination
+from prefect_topaz.naming import values_of
+from prefect_topaz.places import in_thread
 from prefect_topaz.sources import OpenSource
 from prefect_topaz.transport import OutcomeLost, describe
-from prefect_topaz.wire import Accepted, Refused, Reply, Unclear
+from prefect_topaz.wire import Accepted, Refused, Unclear
 
 T = TypeVar("T")
 
-JOURNAL: Final = ".topaz"
 _GRACE: Final = 20.0  # seconds that a cancelled purchase may take to be written down
 
 
@@ -43,6 +46,10 @@ class Purchase:
         again: 0, or a higher number to buy the same work again on purpose.
         max_cost: Dollars that it may cost at most; None for no cap.
         overwrite: Whether another file at the destination may be replaced.
+        link_seconds: How long a signed link to the source must live; None for what covers queue
+            and fetch.
+        staging: A folder for a copy of a source that has no link; None for the provider's own
+            store.
     """
 
     source: OpenSource
@@ -52,14 +59,8 @@ class Purchase:
     again: int = 0
     max_cost: Decimal | None = None
     overwrite: bool = False
-
-
-def journal_of(destination: Place, journal: Place | None = None) -> Place:
-    """Say where the journal of a destination is: `.topaz` there, unless it was put elsewhere."""
-    if journal is not None:
-        return journal
-    folder, _ = split_destination(destination)
-    return destination.model_copy(update={"url": folder.folder(JOURNAL).url})
+    link_seconds: float | None = None
+    staging: Place | None = None
 
 
 async def submit(context: Context, purchase: Purchase) -> UpscaleJob:
@@ -88,7 +89,8 @@ async def submit(context: Context, purchase: Purchase) -> UpscaleJob:
         if record.may_buy:
             bought = await _buy(context, journal, record, purchase)
             if bought is not None:
-                return job_of(bought, place, purchase.destination, reattached=False)
+                job = job_of(bought, place, purchase.destination, reattached=False)
+                return job.model_copy(update={"staging": purchase.staging})
         elif record.state == "intended":
             watched = await await_owner(context, journal, record, watched)
         elif record.state == "unknown":
@@ -97,7 +99,9 @@ async def submit(context: Context, purchase: Purchase) -> UpscaleJob:
             raise failure(record)
         else:
             context.log(f"found job {ids_of(record)} in the journal: nothing is bought")
-            return job_of(record, place, purchase.destination)
+            await attach(context, journal, record)
+            job = job_of(record, place, purchase.destination)
+            return job.model_copy(update={"staging": purchase.staging})
 
 
 async def _buy(
@@ -107,9 +111,13 @@ async def _buy(
     order, source = purchase.order, purchase.source
     cost = context.client.dialect.estimate(order, source.facts.media)
     _check_cost(cost, purchase.max_cost)
-    await in_thread(_check_destination, purchase, record.key)
+    await in_thread(_check_destination, purchase, record.key, context.client.now())
     await journal.check()
-    url = await source.sendable(context.client)
+    wish = staging.Wish(source, purchase.link_seconds, purchase.staging)
+    readable = await staging.prepare(context, journal, record, wish)
+    if readable is None:
+        return None
+    url = readable.url
     turn = Turn(context, context.monotonic())
     intent = context.event(
         "intent",
@@ -118,19 +126,20 @@ async def _buy(
         source=source.facts,
         destination=purchase.destination,
         source_digest=url.digest,
-        lease=BLOCKING_LEASE if order.blocking else LEASE,
+        staged=readable.copy,
+        lease=lease_of(order),
         cost=cost,
     )
-    intended = await journal.append(record, intent)
+    intended = await staging.intend(context, journal, readable, intent)
     if intended is None:
         return None
-    key = idempotency_key(record.key, intent)
+    sending = Sending(order, url, idempotency_key(record.key, intent), intent, turn)
 
     answered = asyncio.Event()
 
     async def post() -> Record:
         try:
-            reply = await context.client.submit(order, url, key, before=lambda: turn.check(intent))
+            answer = await send(context, sending)
         except OutcomeLost as error:
             return await _unknown(context, journal, intended, str(error))
         except errors.ProviderUnavailable as error:
@@ -142,10 +151,10 @@ async def _buy(
             raise
         answered.set()
         try:
-            return await _conclude(context, journal, intended, order, reply)
+            return await _conclude(context, journal, intended, order, answer)
         finally:
-            if reply.spooled is not None:
-                reply.spooled.unlink(missing_ok=True)
+            if answer.reply.spooled is not None:
+                answer.reply.spooled.unlink(missing_ok=True)
 
     bought = await _uninterrupted(post(), answered)
     if bought.state == "unknown":
@@ -168,19 +177,16 @@ def idempotency_key(key: str, intent: Event) -> str:
 
 
 async def _conclude(
-    context: Context, journal: Journal, record: Record, order: Order, reply: Reply
+    context: Context, journal: Journal, record: Record, order: Order, answer: Answer
 ) -> Record:
     """Write down what the answer to the POST says, before anything else is done."""
-    try:
-        verdict = context.client.dialect.read_submit(order, reply)
-    except Exception as error:  # noqa: BLE001  # a dialect that stumbles must not lose a purchase
-        verdict = Unclear(f"the answer could not be read ({describe(error)})")
+    verdict = answer.verdict
     estimate = record.last.cost or Cost()
     if isinstance(verdict, Refused):
         return await _refused(context, journal, record, verdict.error)
     if isinstance(verdict, Unclear):
         return await _unknown(context, journal, record, verdict.reason)
-    held = await hold(context, journal, record, reply) if order.blocking else ()
+    held = await hold(context, journal, record, answer.reply) if order.blocking else ()
     cost = _with_reservation(estimate, verdict)
     submitted = context.event(
         "submitted",
@@ -189,7 +195,8 @@ async def _conclude(
         expected_seconds=verdict.expected_seconds,
         held=held,
         cost=cost,
-        reason="the provider answered for an earlier, equal request" if verdict.replayed else None,
+        reason=answer.reason,
+        warnings=answer.warnings,
     )
     context.log(f"bought: {order.provider} job {', '.join(verdict.job_ids) or 'answered at once'}")
     return await context.insist(journal, record, submitted)
@@ -207,7 +214,8 @@ async def _refused(
     context: Context, journal: Journal, record: Record, error: errors.TopazError
 ) -> Record:
     event = context.event("refused", attempt=record.attempt, reason=error.message)
-    await context.insist(journal, record, event, still=_is_open(record))
+    refused = await context.insist(journal, record, event, still=_is_open(record))
+    await staging.remove(context, journal, refused)
     error.work_key = record.key
     raise error
 
@@ -246,15 +254,15 @@ def _check_cost(cost: Cost, cap: Decimal | None) -> None:
         )
 
 
-def _check_destination(purchase: Purchase, key: str) -> None:
-    folder, names = target_names(
+def _check_destination(purchase: Purchase, key: str, now: datetime) -> None:
+    order = purchase.order
+    check_destination(
         purchase.destination,
-        purchase.source.facts.name,
-        purchase.order.label,
-        purchase.order.generations,
+        values_of(purchase.source.facts, order, key, now),
+        order.generations,
+        overwrite=purchase.overwrite,
+        has_journal=purchase.journal is None,
     )
-    for name in names if not purchase.overwrite else ():
-        check_free(folder, name, key)
 
 
 async def _uninterrupted(work: Coroutine[Any, Any, T], answered: asyncio.Event) -> T:

@@ -55,6 +55,7 @@ def job_of(
         reattached=reattached,
         cost=submitted.cost or Cost(),
         expected_seconds=submitted.expected_seconds,
+        warnings=submitted.warnings,
     )
 
 

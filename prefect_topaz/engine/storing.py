@@ -5,7 +5,6 @@ from __future__ import annotations
 from prefect_topaz import errors
 from prefect_topaz.delivery import (
     check_free,
-    publish,
     publish_bytes,
     read_receipt,
     remove,
@@ -17,18 +16,18 @@ from prefect_topaz.download import Fetched
 from prefect_topaz.engine.checking import Delivery, make_preview
 from prefect_topaz.engine.checking import verify as verify_result
 from prefect_topaz.engine.context import Context
-from prefect_topaz.engine.fetching import copied, digest, obtain
+from prefect_topaz.engine.fetching import copied, cost_of, digest, obtain
 from prefect_topaz.engine.records import read_bought
 from prefect_topaz.journal import Journal, Record
 from prefect_topaz.models import (
-    Cost,
     FinishedUpscale,
     Place,
     Receipt,
     StoredVideo,
     Verify,
 )
-from prefect_topaz.naming import target_names
+from prefect_topaz.naming import target_names, values_of_job
+from prefect_topaz.outgoing import Outgoing, check_delivered
 from prefect_topaz.places import in_thread, url_of
 from prefect_topaz.sources import OpenSource
 from prefect_topaz.transport import describe
@@ -49,10 +48,10 @@ async def store(
         context: Who stores.
         finished: The job.
         destination: A folder or the name of the first result; None for where it was ordered to.
-        verify: `standard`, `strict` (missing sound or another frame rate are mismatches too), or
-            `off`.
+        verify: `standard`, `strict` (missing sound, another frame rate and less likeness to the
+            source are mismatches too), or `off`.
         overwrite: Whether another file at the destination may be replaced.
-        source: The source, for the preview's other half.
+        source: The source, to compare the pictures with; None makes that a warning.
 
     Raises:
         ResultMismatch: If a result is not what was ordered. It is kept beside the journal.
@@ -66,9 +65,7 @@ async def store(
     place = destination or job.destination
     count = max(job.order.generations, len(succeeded))
     try:
-        folder, names = await in_thread(
-            target_names, place, job.source.name, job.order.label, count
-        )
+        folder, names = await in_thread(target_names, place, values_of_job(job), count)
     except errors.UnusableDestination as error:
         raise errors.DeliveryFailed(error.message, work_key=job.work_key) from None
     videos: list[StoredVideo] = []
@@ -82,21 +79,23 @@ async def store(
         except errors.Bought as error:
             # The other generations are paid for as well, and their links expire.
             problems.append(error)
-        except OSError as error:
-            problems.append(_no_room(delivery, error))
+        except errors.TopazError:
+            raise
+        except Exception as error:  # noqa: BLE001  # every store raises kinds of its own
+            problems.append(_undelivered(delivery, error))
     if problems:
         raise problems[0]
     await _write_down(context, journal, record, videos)
     now = context.client.now().timestamp()
-    await in_thread(sweep, folder, now)
+    await in_thread(sweep, folder, now, names=names)
     await in_thread(sweep, journal.place(record.key), now, workspaces=True)
     return videos
 
 
-def _no_room(one: Delivery, error: OSError) -> errors.DeliveryFailed:
+def _undelivered(one: Delivery, error: Exception) -> errors.DeliveryFailed:
     return errors.DeliveryFailed(
-        f"the result of job {one.status.job_id} cannot be written ({describe(error)}): make room"
-        " and run again, which buys nothing",
+        f"the result of job {one.status.job_id} cannot be written ({describe(error)}): mend the"
+        " store, or make room on it or here, and run again, which buys nothing",
         job_id=one.status.job_id,
         work_key=one.key,
     )
@@ -124,11 +123,15 @@ async def _deliver(one: Delivery) -> StoredVideo:
     if there is not None:
         return there.model_copy(update={"cached": True})
     await _check_name(one)
+    outgoing = Outgoing(one.folder, one.name)
     with workspace(one.journal.place(one.key)) as space:
         file = space / "result.mp4"
-        if known is not None and await in_thread(copied, one, known, file):
-            return await _publish(one, await in_thread(digest, file), cached=True)
-        return await _publish(one, await obtain(one, file))
+        try:
+            if known is not None and await in_thread(copied, one, known, file):
+                return await _publish(one, await in_thread(digest, file), outgoing, cached=True)
+            return await _publish(one, await obtain(one, file, outgoing), outgoing)
+        finally:
+            await in_thread(outgoing.discard)
 
 
 async def _check_name(one: Delivery) -> None:
@@ -170,11 +173,13 @@ def _addresses(one: Delivery, *, with_preview: bool) -> dict[str, str | None]:
     return {"url": url, "receipt_url": f"{url}.json", "preview_url": preview}
 
 
-async def _publish(one: Delivery, fetched: Fetched, *, cached: bool = False) -> StoredVideo:
+async def _publish(
+    one: Delivery, fetched: Fetched, outgoing: Outgoing, *, cached: bool = False
+) -> StoredVideo:
     """Verify the file and give it its name: preview, receipt, and the video last."""
-    facts, warnings = await verify_result(one, fetched)
-    job = one.finished.job
-    picture = await in_thread(make_preview, one, fetched.path)
+    checked = await verify_result(one, fetched)
+    job, facts = one.finished.job, checked.facts
+    picture = await in_thread(make_preview, one, fetched.path, checked)
     receipt = Receipt(
         url=url_of(one.folder.fs, one.folder.file(one.name)),
         receipt_url=url_of(one.folder.fs, one.folder.file(f"{one.name}.json")),
@@ -189,8 +194,8 @@ async def _publish(one: Delivery, fetched: Fetched, *, cached: bool = False) -> 
         provider=job.provider,
         job_id=one.status.job_id or None,
         work_key=one.key,
-        cost=await _cost(one),
-        warnings=(*warnings, *_lost_generations(one.finished)),
+        cost=await cost_of(one),
+        warnings=(*job.warnings, *checked.warnings, *_lost_generations(one.finished)),
         source=job.source,
         order=job.order,
         submitted_at=job.submitted_at,
@@ -200,33 +205,13 @@ async def _publish(one: Delivery, fetched: Fetched, *, cached: bool = False) -> 
     text = receipt.model_dump_json(indent=2).encode()
     await _check_name(one)  # again: another order may have taken it while this one was fetched
     await in_thread(publish_bytes, text, one.folder, f"{one.name}.json")
-    await in_thread(publish, fetched.path, one.folder, one.name)
+    await in_thread(outgoing.commit, fetched.path)
+    await in_thread(check_delivered, one.folder, one.name, fetched.path)
     one.context.log(
         f"stored {receipt.url}: {receipt.width}x{receipt.height}, {receipt.bytes} bytes"
     )
     video = StoredVideo.model_validate(receipt.model_dump())
     return video.model_copy(update={"cached": cached})
-
-
-async def _cost(one: Delivery) -> Cost:
-    """Ask what was charged, where the provider tells; not knowing is no failure."""
-    cost = one.finished.job.cost
-    found = one.status.cost
-    try:
-        # Once: no result waits for the answer to this.
-        if one.status.job_id and (
-            details := await one.context.client.details(one.status.job_id, attempts=1)
-        ):
-            found = details.cost or found
-    except errors.TopazError:
-        pass
-    if found is None:
-        return cost
-    known = {"charged": found.charged, "reserved": found.reserved}
-    return cost.model_copy(
-        update={"unit": found.unit}
-        | {name: value for name, value in known.items() if value is not None}
-    )
 
 
 def _lost_generations(finished: FinishedUpscale) -> tuple[str, ...]:

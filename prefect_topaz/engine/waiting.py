@@ -9,8 +9,9 @@ from typing import Final
 from prefect_topaz import errors
 from prefect_topaz.engine.context import Context
 from prefect_topaz.engine.records import failure, read_bought
+from prefect_topaz.engine.staging import remove
 from prefect_topaz.journal import Journal, Record
-from prefect_topaz.models import FinishedUpscale, JobStatus, UpscaleJob
+from prefect_topaz.models import FinishedUpscale, JobStatus, Place, UpscaleJob
 from prefect_topaz.outcomes import CancelOutcome
 from prefect_topaz.pace import looks
 from prefect_topaz.transport import read_retry_after
@@ -61,6 +62,7 @@ async def wait(
     """
     journal = context.journal(job.journal)
     record = await read_bought(journal, job)
+    record = await remove(context, journal, record, *_places(job))
     if record.state == "failed":
         raise failure(record)
     if (finished := record.latest("finished")) is not None:
@@ -190,7 +192,8 @@ async def _finish(
     record = await read_bought(journal, job)
     if any(one.phase == "succeeded" for one in results):
         event = context.event("finished", attempt=record.attempt, results=results)
-        await context.insist(journal, record, event, still=_awaits(job))
+        ended = await context.insist(journal, record, event, still=_awaits(job))
+        await remove(context, journal, ended, *_places(job))
         return FinishedUpscale(job=job, results=results, finished_at=event.at)
     cancelled = all(one.phase == "cancelled" for one in results)
     reasons = {f"{one.error or one.word} {f'({one.code})' if one.code else ''}" for one in results}
@@ -198,10 +201,17 @@ async def _finish(
         "cancelled" if cancelled else "failed",
         attempt=record.attempt,
         results=results,
-        reason="; ".join(sorted(reasons)).strip(),
-        billed=_billed(results),
+        reason="; ".join((*sorted(reasons), *job.warnings)).strip(),
+        billed=_billed(job, results),
     )
-    raise failure(await context.insist(journal, record, event, still=_awaits(job)), event)
+    ended = await context.insist(journal, record, event, still=_awaits(job))
+    await remove(context, journal, ended, *_places(job))
+    raise failure(ended, event)
+
+
+def _places(job: UpscaleJob) -> tuple[Place, ...]:
+    """List the places of a job, whose settings may open the store of a staged copy."""
+    return tuple(one for one in (job.staging, job.destination, job.journal) if one is not None)
 
 
 def _awaits(job: UpscaleJob) -> Callable[[Record], bool]:
@@ -223,11 +233,12 @@ def _awaits(job: UpscaleJob) -> Callable[[Record], bool]:
     return awaits
 
 
-def _billed(results: tuple[JobStatus, ...]) -> errors.Billed:
+def _billed(job: UpscaleJob, results: tuple[JobStatus, ...]) -> errors.Billed:
     kinds = {one.billed for one in results}
     if "yes" in kinds:
         return "yes"
-    return "no" if kinds == {"no"} else "maybe"
+    # An order that was sent twice may have made another job, which has not failed.
+    return "no" if kinds == {"no"} and not job.warnings else "maybe"
 
 
 async def cancel(context: Context, job: UpscaleJob) -> CancelOutcome:
@@ -246,7 +257,8 @@ async def cancel(context: Context, job: UpscaleJob) -> CancelOutcome:
         event = context.event(
             "cancelled", attempt=record.attempt, billed="maybe", reason="cancelled on request"
         )
-        await context.insist(journal, record, event, still=_awaits(job))
+        ended = await context.insist(journal, record, event, still=_awaits(job))
+        await remove(context, journal, ended, *_places(job))
     if len(outcomes) == 1:
         return outcomes[0]
     kinds = {one.outcome for one in outcomes}

@@ -1,8 +1,20 @@
-"""Facts about a video, their comparison with what was ordered, and a preview picture (PyAV)."""
+"""Facts about a video, its comparison with the order and the source, and a preview (PyAV)."""
 
 from .comparison import Verdict, compare
 from .completeness import check_complete
-from .picture import preview
+from .picture import Picture, join, preview
 from .reading import NotAVideo, probe
+from .sampling import Comparison, compare_frames
 
-__all__ = ["NotAVideo", "Verdict", "check_complete", "compare", "preview", "probe"]
+__all__ = [
+    "Comparison",
+    "NotAVideo",
+    "Picture",
+    "Verdict",
+    "check_complete",
+    "compare",
+    "compare_frames",
+    "join",
+    "preview",
+    "probe",
+]

@@ -1,7 +1,8 @@
-"""Show a video before and after in one picture."""
+"""Show a video before and after, and what differs, in one picture."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,17 +13,36 @@ from av.filter import Graph
 from av.filter.context import FilterContext
 from av.video.frame import VideoFrame
 
-from prefect_topaz.media.reading import File, NotAVideo, opened, probe
+from prefect_topaz.media.frames import Film, Timed, film
+from prefect_topaz.media.reading import File, NotAVideo, probe
 
-_GAP = 4  # white pixels between the halves of a preview
+_GAP = 4  # white pixels between the parts of a preview
 _PREVIEW_WIDTH = 1600
 _PREVIEW_BYTES = 100_000
+_AMPLIFIED = 4  # times; a good upscale differs by a few grey levels only
 # Degrees counter-clockwise, as PyAV tells them.
 _TURNS = {
     90: (("transpose", "cclock"),),
     180: (("hflip", ""), ("vflip", "")),
     270: (("transpose", "clock"),),
 }
+
+
+_End = tuple[FilterContext, int]  # a filter, and which of its outputs
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One frame, and its size in pixels as displayed."""
+
+    frame: VideoFrame
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, source: Film, timed: Timed) -> Picture:
+        """Take a frame of a film."""
+        return cls(timed.frame, *source.size(timed.frame))
 
 
 def preview(
@@ -32,22 +52,31 @@ def preview(
     at: float | None = None,
     height: int = 360,
 ) -> bytes:
-    """Make one JPEG below 100 kB: before and after side by side, at the same moment.
+    """Make one JPEG below 100 kB: before, after and their difference, at the same moment.
 
     Args:
-        before: The source; None leaves its half out.
+        before: The source; None leaves its part and the difference out.
         after: The result.
         at: Seconds from the start; None takes the middle of the result.
-        height: Pixels of both halves; less where the picture would be wider than 1600.
+        height: Pixels of all parts; less where the picture would be wider than 1600.
 
     Raises:
         NotAVideo: One of them holds no video, or no picture of it can be decoded.
         OSError: One of them cannot be read at all.
     """
     moment = (probe(after).duration or 0) / 2 if at is None else max(at, 0)
-    pictures = [_picture(file, moment) for file in (before, after) if file is not None]
-    shapes = sum(picture.width / picture.height for picture in pictures)
-    height = min(height, int((_PREVIEW_WIDTH - _GAP) / shapes))
+    return join([_picture(file, moment) for file in (before, after) if file is not None], height)
+
+
+def join(pictures: Sequence[Picture], height: int = 360) -> bytes:
+    """Make one JPEG below 100 kB of one picture, or of two and their difference.
+
+    Args:
+        pictures: The result, or the source and the result.
+        height: Pixels of all parts; less where the picture would be wider than 1600.
+    """
+    shapes = [picture.width / picture.height for picture in (*pictures, *pictures[1:])]
+    height = min(height, int((_PREVIEW_WIDTH - _GAP * (len(shapes) - 1)) / sum(shapes)))
     while True:
         joined = _side_by_side(pictures, _even(height))
         for quality in (3, 6, 10, 16, 24, 31):
@@ -57,89 +86,80 @@ def preview(
         height //= 2
 
 
-@dataclass(frozen=True)
-class _Picture:
-    """One frame, and its size in pixels as displayed."""
-
-    frame: VideoFrame
-    width: int
-    height: int
-
-
-def _picture(file: File, moment: float) -> _Picture:
-    facts = probe(file)
-    # Seeking goes by decoding times and may land behind the moment; then start further back.
-    for lead in (0, 10, None):
-        try:
-            frame = _shown_at(file, moment, lead)
-        except av.FFmpegError:
-            continue
-        if frame is not None:
-            return _Picture(frame, facts.width, facts.height)
-    raise NotAVideo("no picture of it can be decoded")
-
-
-def _shown_at(file: File, moment: float, lead: float | None) -> VideoFrame | None:
-    """Return the frame on display at a moment, after the end the last one; None if missed.
-
-    Args:
-        file: The video.
-        moment: Seconds from the start.
-        lead: Seconds before the moment where decoding starts; None decodes from the start.
-    """
-    with opened(file) as (container, video):
-        video.thread_type = "AUTO"
-        base, first = video.time_base or Fraction(1), video.start_time or 0
-        if lead is not None:
-            container.seek(first + round((moment - lead) / base), stream=video)
-        shown = None
-        for frame in container.decode(video):
-            if (frame.pts or 0) > first + round(moment / base):
-                return frame if shown is None and lead is None else shown
-            shown = frame
-        return shown
+def _picture(file: File, moment: float) -> Picture:
+    with film(file) as source:
+        shown = next(source.frames(moment), None)
+        if shown is None:
+            raise NotAVideo("no picture of it can be decoded")
+        return Picture.of(source, shown)
 
 
 def _even(length: float) -> int:
     return max(2, int(length) // 2 * 2)
 
 
-def _side_by_side(pictures: list[_Picture], height: int) -> VideoFrame:
+def _side_by_side(pictures: Sequence[Picture], height: int) -> VideoFrame:
     graph = Graph()
-    join = sink = graph.add("buffersink")
-    if len(pictures) > 1:
-        join = graph.add("hstack", f"inputs={len(pictures)}")
-        join.link_to(sink)
-    sources = []
-    for index, picture in enumerate(pictures):
-        is_last = index == len(pictures) - 1
-        half = _half(graph, picture, height, gap=0 if is_last else _GAP)
-        half[-1].link_to(join, 0, index)
-        sources.append(half[0])
+    chains = [_scaled(graph, picture, height) for picture in pictures]
+    ends = [(chain[-1], 0) for chain in chains]
+    if len(ends) > 1:
+        ends = _with_difference(graph, ends, _width(pictures[-1], height), height)
+    *firsts, last = ends
+    ends = [(_linked(graph, end, ("pad", f"iw+{_GAP}:ih:color=white")), 0) for end in firsts]
+    sink = graph.add("buffersink")
+    _stacked(graph, [*ends, last]).link_to(sink)
     graph.configure()
-    for source, picture in zip(sources, pictures, strict=True):
-        picture.frame.pts = 0  # the halves are joined by time
-        source.push(picture.frame)
-        source.push(None)
+    for chain, picture in zip(chains, pictures, strict=True):
+        picture.frame.pts = 0  # the parts are joined by time
+        chain[0].push(picture.frame)
+        chain[0].push(None)
     return graph.vpull()
 
 
-def _half(graph: Graph, picture: _Picture, height: int, *, gap: int) -> list[FilterContext]:
+def _width(picture: Picture, height: int) -> int:
+    return _even(min(height * picture.width / picture.height, _PREVIEW_WIDTH))
+
+
+def _scaled(graph: Graph, picture: Picture, height: int) -> list[FilterContext]:
     frame = picture.frame
-    width = _even(min(height * picture.width / picture.height, _PREVIEW_WIDTH))
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25)
     )
     steps = [
         *_TURNS.get(frame.rotation % 360, ()),
-        ("scale", f"{width}:{height}:flags=area"),
+        ("scale", f"{_width(picture, height)}:{height}:flags=area"),
         ("setsar", "1"),
         ("format", "yuvj420p"),
-        ("pad", f"iw+{gap}:ih:color=white"),
     ]
     chain = [source, *(graph.add(name, options) for name, options in steps)]
     graph.link_nodes(*chain)
     return chain
+
+
+def _with_difference(graph: Graph, ends: Sequence[_End], width: int, height: int) -> list[_End]:
+    """Fork both pictures, and let the difference of their brightness follow them."""
+    forks = [_linked(graph, end, ("split", "2")) for end in ends]
+    blend = graph.add("blend", "all_mode=difference")
+    for index, fork in enumerate(forks):
+        alike = _linked(graph, (fork, 1), ("scale", f"{width}:{height}:flags=area"))
+        alike.link_to(blend, 0, index)
+    shown = _linked(graph, (blend, 0), ("lutyuv", f"y=val*{_AMPLIFIED}:u=128:v=128"))
+    return [*((fork, 0) for fork in forks), (shown, 0)]
+
+
+def _stacked(graph: Graph, ends: Sequence[_End]) -> FilterContext:
+    if len(ends) == 1:
+        return ends[0][0]
+    stack = graph.add("hstack", f"inputs={len(ends)}")
+    for index, (end, output) in enumerate(ends):
+        end.link_to(stack, output, index)
+    return stack
+
+
+def _linked(graph: Graph, end: _End, step: tuple[str, str]) -> FilterContext:
+    following = graph.add(*step)
+    end[0].link_to(following, end[1], 0)
+    return following
 
 
 def _jpeg(frame: VideoFrame, quality: int) -> bytes:

@@ -47,10 +47,7 @@ def probe(file: str | Path | BinaryIO) -> MediaFacts:
         OSError: It cannot be read at all.
     """
     with opened(file) as (container, video):
-        width = max(1, round(video.width * (video.sample_aspect_ratio or 1)))
-        height = video.height
-        if _first_rotation(container, video) % 180 == _SIDEWAYS:
-            width, height = height, width
+        width, height = displayed_size(video, _first_rotation(container, video))
         # libav derives the container's duration from its streams' where only these are announced.
         announced = max(container.duration or 0, 0) / av.time_base
         return MediaFacts(
@@ -62,6 +59,17 @@ def probe(file: str | Path | BinaryIO) -> MediaFacts:
             codec=video.codec.canonical_name,
             frames=video.frames or None,
         )
+
+
+def displayed_size(video: VideoStream, rotation: int) -> tuple[int, int]:
+    """Return width and height in pixels as a player shows them.
+
+    Args:
+        video: The picture.
+        rotation: Degrees by which its frames are turned.
+    """
+    width, height = max(1, round(video.width * (video.sample_aspect_ratio or 1))), video.height
+    return (height, width) if rotation % 180 == _SIDEWAYS else (width, height)
 
 
 @contextmanager

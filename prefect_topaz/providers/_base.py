@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from prefect_topaz import errors
 from prefect_topaz.models import Cost, JobStatus, MediaFacts, Order
 from prefect_topaz.redaction import SignedUrl, redact
-from prefect_topaz.wire import Call, Reply, SubmitVerdict, Upload
+from prefect_topaz.wire import Call, Reply, SubmitVerdict, Upload, Uploaded
 
 # Statuses by which a server says that it did not act on a request. 408, 409 and 425 are not here:
 # a proxy may send them for a request that the origin took.
@@ -60,6 +60,12 @@ class Dialect(ABC):
     home: ClassVar[str]
     poll_seconds: ClassVar[float]
     can_cancel: ClassVar[bool] = False
+    # Whether a request with a known idempotency key is answered with the job of the first one.
+    replays: ClassVar[bool] = False
+    # Whether anybody can read what was uploaded; if not for certain, that is tried before an order.
+    uploads_are_public: ClassVar[bool] = True
+    # What a user may set so that the provider's own store takes files, for an error's text.
+    upload_setting: ClassVar[str | None] = None
     # Whether links to results on the API's own origin may want the key; other hosts never get it.
     key_for_results: ClassVar[bool] = False
 
@@ -177,13 +183,37 @@ class Dialect(ABC):
             )
 
     def upload(self, upload: Upload) -> Call | None:
-        """Upload a local file to the provider's public file store; None where it has none."""
+        """Upload a file to the provider's own store, free of charge; None where it has none.
+
+        Raises:
+            UnusableSource: If the store does not take such a file.
+        """
         del upload
         return None
 
-    def read_upload(self, reply: Reply) -> str:
-        """Read the public URL of an uploaded file, or raise."""
+    def reference(self, upload: Upload) -> str | None:
+        """Say by what the store will delete an upload; None where the store says that itself."""
+        del upload
+        return None
+
+    def read_upload(self, upload: Upload, reply: Reply) -> Uploaded:
+        """Read where an uploaded file is, or raise."""
+        del upload
         raise self.read_error(reply)
+
+    def discard(self, reference: str) -> Call | None:
+        """Delete an uploaded file; None where files go by themselves."""
+        del reference
+        return None
+
+    def quota(self) -> Call | None:
+        """Ask whether the store has room; None where nobody can tell before."""
+        return None
+
+    def read_quota(self, reply: Reply) -> str | None:
+        """Say why the store takes no more files; None if it does, or does not say."""
+        del reply
+        return None
 
 
 def reject_reason(status: int) -> type[errors.ProviderRefused] | None:

@@ -23,6 +23,9 @@ class EvoLinkOptions(Frozen):
         upscale_factor: `1` (enhance only), `2` or `4`, as text or number.
         callback_url: Where EvoLink tells when the task ends: https, at most 2048 characters, no
             internal address. A hint only; waiting never depends on it.
+        resend_unknown: Whether an order whose answer is lost is sent once more with the same
+            idempotency key, as EvoLink's own client does [E8]. No page promises that a key of the
+            API replays: if it does not, the second sending buys a second task.
 
     Raises:
         InvalidRequest: If a value is not allowed; says which are. The server would silently take
@@ -33,6 +36,7 @@ class EvoLinkOptions(Frozen):
 
     upscale_factor: str | int | float = "2"
     callback_url: str | None = None
+    resend_unknown: bool = False
 
     def order(self) -> Order:
         """Check the options and normalise them into an order."""
@@ -43,6 +47,7 @@ class EvoLinkOptions(Frozen):
             model=MODEL,
             options={"upscale_factor": factor},
             callback_url=callback,
+            resend_unknown=self.resend_unknown,
             label=f"{factor}x",
             factor=int(factor),
         )

@@ -13,15 +13,23 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from prefect_topaz import errors
 from prefect_topaz.models import Cost, JobStatus, MediaFacts, Order, Phase
+from prefect_topaz.providers import _evolink_files as files
 from prefect_topaz.providers._base import Candidate, Dialect, check_base_url
 from prefect_topaz.providers._evolink_options import EvoLinkOptions, check_factor
 from prefect_topaz.providers._reading import amount, links, number
 from prefect_topaz.redaction import SignedUrl, redact
-from prefect_topaz.wire import Accepted, Call, Refused, Reply, SubmitVerdict, Unclear, Upload
+from prefect_topaz.wire import (
+    Accepted,
+    Call,
+    Refused,
+    Reply,
+    SubmitVerdict,
+    Unclear,
+    Upload,
+    Uploaded,
+)
 
 __all__ = ["EvoLinkOptions", "Provider", "check_factor"]
-
-UPLOAD_LIMIT = 95 * 2**20  # bytes; EvoLink's own client stops there [E8]
 
 _PHASES: dict[str, Phase] = {
     "pending": "queued",
@@ -72,6 +80,7 @@ class Provider(Dialect):
     name: ClassVar[str] = "evolink"
     home: ClassVar[str] = "https://api.evolink.ai"
     poll_seconds: ClassVar[float] = 8.0  # every read makes the gateway ask upstream [E8]
+    replays: ClassVar[bool] = True  # in EvoLink's own client; for plain keys nobody says [E8]
     files_home: ClassVar[str] = "https://files-api.evolink.ai"
 
     def __post_init__(self) -> None:
@@ -203,21 +212,26 @@ class Provider(Dialect):
 
     def upload(self, upload: Upload) -> Call:
         """Upload a file as a stream; the public link lives 72 hours [E3]."""
-        if upload.size > UPLOAD_LIMIT:
-            raise errors.UnusableSource(
-                f"{upload.name} is larger than EvoLink's files API takes"
-                f" ({UPLOAD_LIMIT // 2**20} MiB): give a URL that EvoLink can read"
-            )
-        url = f"{self.files_url}/api/v1/files/upload/stream"
-        return Call("POST", url, upload=upload, read_seconds=600.0)
+        return files.stream(self.files_url, upload)
 
-    def read_upload(self, reply: Reply) -> str:
-        """Read the public link; a refusal may come with HTTP 200 [E8]."""
-        body = reply.object()
-        url = _mapping(body.get("data")).get("file_url")
-        if reply.ok and body.get("success") is not False and isinstance(url, str):
-            return url
-        raise self.read_error(reply)
+    def read_upload(self, upload: Upload, reply: Reply) -> Uploaded:
+        """Read the public link."""
+        del upload
+        if (found := files.read_stream(reply)) is None:
+            raise self.read_error(reply)
+        return found
+
+    def discard(self, reference: str) -> Call:
+        """Delete a file as older pages have it; it expires by itself too [E9]."""
+        return files.delete(self.files_url, reference)
+
+    def quota(self) -> Call:
+        """Ask how many files the account may still hold [E4]."""
+        return files.quota(self.files_url)
+
+    def read_quota(self, reply: Reply) -> str | None:
+        """Say that the account holds as many files as it may [E4]."""
+        return files.read_quota(reply)
 
 
 def _said(value: Any) -> str:

@@ -6,19 +6,29 @@ Facts are from the vendor's page "Topaz Starlight Precise 2.5" (`seed`) and from
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
-from prefect_topaz.errors import RejectedParameters, TopazError
+from prefect_topaz.errors import InvalidRequest, RejectedParameters, TopazError, UnusableSource
 from prefect_topaz.models import Cost, JobStatus, MediaFacts, Order, Phase
 from prefect_topaz.providers._base import Candidate, Dialect, reject_reason
 from prefect_topaz.providers._oxen_models import DEFAULT_MODEL, OxenOptions
 from prefect_topaz.providers._reading import amount, links, number
 from prefect_topaz.redaction import SignedUrl, redact
-from prefect_topaz.wire import Accepted, Call, Refused, Reply, SubmitVerdict, Unclear
+from prefect_topaz.wire import (
+    Accepted,
+    Call,
+    Refused,
+    Reply,
+    SubmitVerdict,
+    Unclear,
+    Upload,
+    Uploaded,
+)
 
 __all__ = ["OxenOptions", "Provider"]
 
@@ -33,19 +43,41 @@ _PHASES: dict[str, Phase] = {
 # 4k are billed at the high-resolution rate.
 _RATES = {"1080p": Decimal("0.0374"), "2k": Decimal("0.1494"), "4k": Decimal("0.1494")}
 _RATES_DATE = "2026-05-12"
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+_NOT_FOUND = 404
+# Every change of a repository is a commit, and a commit has an author [O8].
+_AUTHOR = {"name": "prefect-topaz", "email": "prefect-topaz@example.com"}
 # The blocking endpoint takes "typically 5-15 minutes" [O4]; its limit is not documented.
 _BLOCKING_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Provider(Dialect):
-    """Oxen.ai: Bearer key, JSON, USD. No idempotency key, no callbacks [O1]."""
+    """Oxen.ai: Bearer key, JSON, USD. No idempotency key, no callbacks [O1].
+
+    Args:
+        staging_repo: The repository that takes copies of sources, as `namespace/name`; empty for
+            none.
+    """
+
+    staging_repo: str = ""
 
     name: ClassVar[str] = "oxen"
     home: ClassVar[str] = "https://hub.oxen.ai"
     poll_seconds: ClassVar[float] = 10.0  # [seed]
     can_cancel: ClassVar[bool] = True
     key_for_results: ClassVar[bool] = True  # seen to want it [OX2], documented without [O1]
+    # Whether the models can read a private repository is not documented.
+    uploads_are_public: ClassVar[bool] = False
+    upload_setting: ClassVar[str | None] = "staging_repo, a public repository of yours at Oxen.ai"
+
+    def __post_init__(self) -> None:
+        """Check the address and the repository's name."""
+        super().__post_init__()
+        if self.staging_repo and not _REPOSITORY.fullmatch(self.staging_repo):
+            raise InvalidRequest(
+                f"staging_repo {self.staging_repo!r} is not a repository: give namespace/name"
+            )
 
     def check(self) -> Call:
         """Ask for the queue: free, and refused without a key [O1]."""
@@ -152,6 +184,43 @@ class Provider(Dialect):
                     created = number(row.get("enqueued_at"))
                     found[job_id] = Candidate(job_id, created, exact=True)
         return tuple(found.values())
+
+    def upload(self, upload: Upload) -> Call | None:
+        """Put the file into the repository, as a commit on `main` [O8]."""
+        reference = self.reference(upload)
+        if reference is None:
+            return None
+        fields = {"message": f"Stage {upload.folder}", **_AUTHOR}
+        sent = replace(upload, part="file", fields=fields)
+        return Call("PUT", self._file(reference), upload=sent, read_seconds=600.0)
+
+    def reference(self, upload: Upload) -> str | None:
+        """Give the file's place: namespace, repository, branch and path."""
+        if not self.staging_repo:
+            return None
+        return f"{self.staging_repo}/main/prefect-topaz/{upload.folder}/{upload.name}"
+
+    def read_upload(self, upload: Upload, reply: Reply) -> Uploaded:
+        """Take the path's own URL, once the commit is confirmed [O7]."""
+        if reply.status == _NOT_FOUND:
+            raise UnusableSource(
+                f"Oxen.ai knows no repository {self.staging_repo} with a branch main: make it,"
+                " public, or correct staging_repo"
+            )
+        reference = self.reference(upload)
+        if not reply.ok or reference is None or _text(reply.object(), "status") == "error":
+            raise self.read_error(reply)
+        return Uploaded(SignedUrl(self._file(reference)), reference)
+
+    def discard(self, reference: str) -> Call:
+        """Delete the file from the newest state; the repository's history keeps it [O7]."""
+        form = {"message": "Remove a staged copy", **_AUTHOR}
+        return Call("DELETE", self._file(reference), form=form, read_seconds=60.0)
+
+    def _file(self, reference: str) -> str:
+        namespace, repository, branch, path = reference.split("/", 3)
+        repo = f"{quote(namespace, safe='')}/{quote(repository, safe='')}"
+        return f"{self.base_url}/api/repos/{repo}/file/{quote(branch, safe='')}/{quote(path)}"
 
     def estimate(self, order: Order, media: MediaFacts | None) -> Cost:
         """Multiply seconds, rate and generations [seed].

@@ -11,6 +11,7 @@ from prefect_topaz.sandbox.evolink import EvoLinkApi
 from prefect_topaz.sandbox.files import FilesApi
 from prefect_topaz.sandbox.oxen import OxenApi
 from prefect_topaz.sandbox.refusals import refusal
+from prefect_topaz.sandbox.repos import ReposApi
 
 
 def make_app(backend: Backend) -> Starlette:
@@ -19,7 +20,11 @@ def make_app(backend: Backend) -> Starlette:
     Args:
         backend: What it acts on.
     """
-    parts = (OxenApi(backend), EvoLinkApi(backend), FilesApi(backend), Control(backend))
+    parts = (
+        *(OxenApi(backend), ReposApi(backend)),
+        *(EvoLinkApi(backend), FilesApi(backend)),
+        Control(backend),
+    )
     routes = [route for part in parts for route in part.routes()]
     return Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
 

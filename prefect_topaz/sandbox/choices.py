@@ -22,6 +22,12 @@ class Choices:
         upload_video: Whether EvoLink's files API takes videos; its pages name images only.
         upload_limit: Largest upload in bytes.
         file_seconds: How long an uploaded file is served.
+        max_files: How many uploaded files EvoLink keeps at a time.
+        files_delete: Whether EvoLink's files API lists and deletes; only older pages say so.
+        private_status: HTTP status for a stranger who asks for a file of a private repository.
+        private_inputs: Whether Oxen reads an input out of the caller's own private repository.
+        commit_fields: Whether a change of a repository needs message, name and email; one page
+            requires them, another does not.
         denied_models: EvoLink models that the key has no access to.
     """
 
@@ -37,4 +43,9 @@ class Choices:
     upload_video: bool = True
     upload_limit: int = 95 * 2**20  # [E8] its CLI stops at 95 MiB
     file_seconds: float = 72 * 3600  # [E3] files expire after 72 hours
+    max_files: int = 2000  # [E4]
+    files_delete: bool = True  # [E9]
+    private_status: int = 404
+    private_inputs: bool = False
+    commit_fields: bool = True  # [O8]
     denied_models: frozenset[str] = frozenset()

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from prefect_topaz.sandbox.ledger import Purchase, RecordedRequest
+from prefect_topaz.sandbox.ledger import Purchase, RecordedRequest, Upload
 
 
 class SandboxClient:
@@ -57,6 +57,11 @@ class SandboxClient:
     def requests(self) -> list[RecordedRequest]:
         """Give every request from outside, oldest first."""
         return [RecordedRequest(*row) for row in self._call("GET", "ledger")["requests"]]
+
+    def uploads(self) -> list[Upload]:
+        """Give the files that the providers' own stores took in, oldest first."""
+        rows = self._call("GET", "ledger")["uploads"]
+        return [Upload(**{**row, "at": datetime.fromisoformat(row["at"])}) for row in rows]
 
     def submits(self) -> int:
         """Give how many submits were accepted."""

@@ -1,5 +1,6 @@
 """The sandbox's own endpoints, for those who run it in another process: loopback, no key."""
 
+import dataclasses
 from typing import Any
 
 import anyio
@@ -10,7 +11,7 @@ from starlette.routing import Route
 from prefect_topaz.sandbox.backend import Backend, json_body
 from prefect_topaz.sandbox.faults import make_fault
 from prefect_topaz.sandbox.job import Job
-from prefect_topaz.sandbox.ledger import Purchase
+from prefect_topaz.sandbox.ledger import Purchase, Upload
 
 
 class Control:
@@ -33,12 +34,13 @@ class Control:
         ]
 
     async def ledger(self, _request: Request) -> Response:
-        """GET ledger: purchases, accepted submits, requests."""
+        """GET ledger: purchases, accepted submits, uploads, requests."""
         ledger = self._backend.ledger
         return JSONResponse(
             {
                 "purchases": [purchase_to_json(one) for one in ledger.purchases],
                 "submits": ledger.submits,
+                "uploads": [upload_to_json(one) for one in ledger.uploads],
                 "requests": [list(request) for request in ledger.requests],
             }
         )
@@ -83,6 +85,15 @@ def purchase_to_json(purchase: Purchase) -> dict[str, Any]:
         "idempotency_key": purchase.idempotency_key,
         "at": purchase.at.isoformat(),
     }
+
+
+def upload_to_json(upload: Upload) -> dict[str, Any]:
+    """Give an upload as JSON.
+
+    Args:
+        upload: An upload of the ledger.
+    """
+    return {**dataclasses.asdict(upload), "at": upload.at.isoformat()}
 
 
 def _job_to_json(job: Job) -> dict[str, Any]:

@@ -3,9 +3,14 @@
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
-API = ("submit", "generate", "status", "cancel", "list", "batch", "models", "credits", "upload")
+from prefect_topaz.sandbox.shapes import Flaw
+
+API = (
+    *("submit", "generate", "status", "cancel", "list", "batch", "models", "credits"),
+    *("upload", "quota", "delete"),
+)
 FILES = ("result", "media")
 NETWORK = (*API, *FILES)
 OPERATIONS = (*NETWORK, "job")
@@ -49,9 +54,7 @@ RULES: Mapping[str, Rule] = {
         {"message": "Internal Server Error", "code": "service_error"},
         {"message": _TEXT, "code": _TEXT},
     ),
-    "wrong_video": Rule(
-        ("job",), {"what": "size"}, {"what": ("size", "duration", "silent", "fps")}
-    ),
+    "wrong_video": Rule(("job",), {"what": "size"}, {"what": get_args(Flaw)}),
     "truncate": Rule(FILES, {"fraction": 0.5}, {"fraction": _NUMBER}),
     "short": Rule(FILES, {"fraction": 0.5}, {"fraction": _NUMBER}),
     "html": Rule(FILES),
@@ -64,7 +67,7 @@ RULES: Mapping[str, Rule] = {
 # Details of every fault: which requests it waits for.
 _COMMON: Mapping[str, _Kinds] = {
     "provider": ("oxen", "evolink"),
-    "method": ("GET", "HEAD", "POST", "DELETE"),
+    "method": ("GET", "HEAD", "POST", "PUT", "DELETE"),
 }
 
 

@@ -22,10 +22,11 @@ from starlette.types import Message
 
 from prefect_topaz.sandbox.backend import Backend, json_body
 from prefect_topaz.sandbox.disk import CHUNK, NotFetched, StoredFile, read_chunks
+from prefect_topaz.sandbox.ledger import Upload
 from prefect_topaz.sandbox.serving import serve
 
 _IMAGES = {"image/jpeg", "image/png", "image/gif", "image/webp"}  # [E3]
-_MAX_FILES = 2000  # [E4]
+_MOST = 100  # files a page of the listing; the real number is [unknown]
 _ROOM = 1 << 16  # multipart's own lines around the file
 
 
@@ -54,6 +55,7 @@ class FilesApi:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._shown: dict[str, dict[str, Any]] = {}
 
     def routes(self) -> list[Route]:
         """Give every route of the files API, and those that serve files."""
@@ -64,6 +66,11 @@ class FilesApi:
             ("POST", upload + "/base64", self.from_base64),
             ("GET", base + "/quota", self.quota),
         ]
+        if self._backend.choices.files_delete:  # [E9] older pages only
+            table += [
+                ("GET", base + "/list", self.listing),
+                ("DELETE", base + "/{id}", self.delete),
+            ]
         return [
             *(Route(path, self._guarded(call), methods=[method]) for method, path, call in table),
             Route("/files/{id}/{name}", self.uploaded, methods=["GET"]),
@@ -116,10 +123,33 @@ class FilesApi:
 
     async def quota(self, _request: Request) -> Response:
         """GET quota: how many files the account may still hold."""
-        used = len(self._backend.uploads)
-        data = {"user_group": "default", "used_files": used, "max_files": _MAX_FILES}
-        data |= {"remain_files": _MAX_FILES - used, "is_custom": False, "quota_reason": ""}
+        used, most = len(self._kept()), self._backend.choices.max_files
+        data = {"user_group": "default", "used_files": used, "max_files": most}
+        data |= {"remain_files": max(most - used, 0), "is_custom": False, "quota_reason": ""}
         return JSONResponse({"success": True, "code": 200, "data": data})  # [E4]
+
+    async def listing(self, request: Request) -> Response:
+        """GET list: the files that have not expired, newest first; its fields are [unknown]."""
+        page, size = (request.query_params.get(name, "") for name in ("page", "pageSize"))
+        count = min(int(size) if size.isdecimal() else 20, _MOST)
+        start = (max(int(page) if page.isdecimal() else 1, 1) - 1) * count
+        kept = list(reversed(self._kept()))
+        rows = [{"file_id": one, **self._shown[one]} for one in kept[start : start + count]]
+        data = {"list": rows, "total": len(kept), "page": start // max(count, 1) + 1}
+        return JSONResponse({"success": True, "code": 200, "data": data})
+
+    async def delete(self, request: Request) -> Response:
+        """DELETE {id}: remove a file at once [E9]."""
+        file_id = request.path_params["id"]
+        if file_id not in self._kept():
+            return files_error(404, "File not found")
+        del self._backend.uploads[file_id]
+        self._backend.ledger.remove(file_id)
+        return JSONResponse({"success": True, "code": 200, "msg": "File deleted"})
+
+    def _kept(self) -> list[str]:
+        now = self._backend.clock()
+        return [one for one, (_, expires) in self._backend.uploads.items() if expires > now]
 
     async def uploaded(self, request: Request) -> Response:
         """Serve an uploaded file until it expires."""
@@ -161,6 +191,8 @@ class FilesApi:
         # [E3] images only, [E8][E9] video as well: the pages and the vendor's client disagree
         if kind not in _IMAGES and not self._backend.choices.upload_video:
             return files_error(400, f"Unsupported file type: {kind}")
+        if len(self._kept()) >= self._backend.choices.max_files:
+            return files_error(400, "File quota exceeded")  # its status and text are [unknown]
         file = await run_in_threadpool(self._backend.store, chunks, kind)
         if file.size > self._backend.choices.upload_limit:
             raise _TooLarge
@@ -183,6 +215,9 @@ class FilesApi:
             "upload_time": _iso(file.modified),
             "expires_at": _iso(expires),
         }
+        at = datetime.fromtimestamp(file.modified, timezone.utc)
+        self._backend.ledger.store(Upload("evolink", file_id, file.size, at))
+        self._shown[file_id] = data
         return {"success": True, "code": 200, "msg": "File uploaded", "data": data}  # [E3]
 
 

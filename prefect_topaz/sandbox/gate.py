@@ -22,12 +22,15 @@ _OPERATIONS: tuple[tuple[str, str, str], ...] = (
     ("POST", r"/api/ai/videos/generate", "generate"),
     ("POST", r"/v1/tasks/batch", "batch"),
     ("POST", r"/api/v1/files/upload/\w+", "upload"),
+    ("PUT", r"/api/repos/[^/]+/[^/]+/file/.+", "upload"),
+    ("DELETE", r"/api/repos/[^/]+/[^/]+/file/.+|/api/v1/files/[^/]+", "delete"),
+    ("GET", r"/api/v1/files/quota", "quota"),
     ("GET", r"/api/ai/queue/[^/]+|/v1/tasks/[^/]+", "status"),
     ("GET", r"/api/ai/queue|/api/ai/generations(/[^/]+)?|/v1/tasks", "list"),
     ("GET", r"/api/ai/models(/.+)?|/v1/models|/v1/catalog/pricing-rules", "models"),
     ("GET", r"/v1/credits", "credits"),
-    ("GET", r"/results/.+|/api/repos/.+", "result"),
-    ("GET", r"/media/.+|/files/.+", "media"),
+    ("GET", r"/results/.+|/api/repos/[^/]+/[^/]+/files/.+", "result"),
+    ("GET", r"/media/.+|/files/.+|/api/repos/[^/]+/[^/]+/file/.+", "media"),
     ("DELETE", r"/api/ai/queue/[^/]+", "cancel"),
 )
 

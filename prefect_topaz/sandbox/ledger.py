@@ -33,6 +33,25 @@ class Purchase:
     at: datetime
 
 
+@dataclass(frozen=True)
+class Upload:
+    """One file that a provider's own store took in.
+
+    Attributes:
+        provider: Whose store it is.
+        reference: EvoLink's file id, or Oxen's namespace/repository/branch/path.
+        size: Bytes.
+        at: When it came, in UTC.
+        deleted: Whether the client took it away again.
+    """
+
+    provider: Provider
+    reference: str
+    size: int
+    at: datetime
+    deleted: bool = False
+
+
 class RecordedRequest(NamedTuple):
     """One request as it arrived; the value of its `Authorization` header is not kept."""
 
@@ -44,11 +63,12 @@ class RecordedRequest(NamedTuple):
 
 
 class Ledger:
-    """Purchases, accepted submits and requests; safe to use from any thread."""
+    """Purchases, accepted submits, uploads and requests; safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._purchases: dict[str, Purchase] = {}
+        self._uploads: dict[str, Upload] = {}
         self._requests: list[RecordedRequest] = []
         self._submits = 0
 
@@ -57,6 +77,12 @@ class Ledger:
         """Every accepted job, oldest first; four generations of one submit are four."""
         with self._lock:
             return list(self._purchases.values())
+
+    @property
+    def uploads(self) -> list[Upload]:
+        """Every file that was taken in, oldest first, deleted ones too."""
+        with self._lock:
+            return list(self._uploads.values())
 
     @property
     def submits(self) -> int:
@@ -88,6 +114,25 @@ class Ledger:
         with self._lock:
             self._submits += 1
             self._purchases.update({one.job_id: one for one in purchases})
+
+    def store(self, upload: Upload) -> None:
+        """Note a file that was taken in.
+
+        Args:
+            upload: The file; one of the same reference is replaced.
+        """
+        with self._lock:
+            self._uploads[upload.reference] = upload
+
+    def remove(self, reference: str) -> None:
+        """Note that a file was deleted.
+
+        Args:
+            reference: A file that was taken in.
+        """
+        with self._lock:
+            before = self._uploads[reference]
+            self._uploads[reference] = dataclasses.replace(before, deleted=True)
 
     def charge(self, job_id: str, cost: Decimal) -> None:
         """Note what a job cost.

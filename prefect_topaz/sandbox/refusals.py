@@ -1,5 +1,7 @@
 """Errors in each provider's own words, for faults and for paths that do not exist."""
 
+import re
+
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from prefect_topaz.sandbox.evolink_bodies import credits_error, evolink_error
@@ -7,6 +9,8 @@ from prefect_topaz.sandbox.evolink_order import MODEL
 from prefect_topaz.sandbox.files import files_error
 from prefect_topaz.sandbox.oxen_rows import message_error, typed_error
 
+# A file that somebody put into a repository; results are links on the same host.
+_IN_REPOSITORY = re.compile(r"/api/repos(/[^/]+/[^/]+/file/.+)?$")
 # [O2] the types; a status without one gets the other body
 _OXEN = {
     400: "invalid_params",
@@ -61,7 +65,7 @@ def refusal(
         code: The error's code or type; by default the documented one.
         message: What is wrong; by default the documented text.
     """
-    if path.startswith("/api/ai"):
+    if path.startswith("/api/ai") or _IN_REPOSITORY.match(path):
         return _oxen(status, code, message)
     if path.startswith("/api/v1/files"):
         number = code if isinstance(code, int) else None

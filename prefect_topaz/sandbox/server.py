@@ -13,7 +13,7 @@ from prefect_topaz.sandbox.backend import Backend, Settings
 from prefect_topaz.sandbox.choices import Choices
 from prefect_topaz.sandbox.faults import make_fault
 from prefect_topaz.sandbox.job import Job
-from prefect_topaz.sandbox.ledger import Ledger, Purchase, RecordedRequest
+from prefect_topaz.sandbox.ledger import Ledger, Purchase, RecordedRequest, Upload
 from prefect_topaz.sandbox.listener import HOST, Listener, listen
 
 
@@ -78,7 +78,7 @@ class Sandbox:
 
     @property
     def ledger(self) -> Ledger:
-        """Purchases, accepted submits and requests."""
+        """Purchases, accepted submits, uploads and requests."""
         return self._running.ledger
 
     @property
@@ -145,6 +145,10 @@ class Sandbox:
         """
         every = self.ledger.purchases
         return [one for one in every if provider in {None, one.provider}]
+
+    def uploads(self) -> list[Upload]:
+        """Give the files that the providers' own stores took in, oldest first."""
+        return self.ledger.uploads
 
     def requests(self) -> list[RecordedRequest]:
         """Give every request from outside, oldest first."""

@@ -8,7 +8,7 @@ from typing import Literal
 import av
 from av.container import InputContainer
 
-Flaw = Literal["size", "duration", "silent", "fps"]
+Flaw = Literal["size", "duration", "silent", "fps", "another", "black", "frozen", "shifted"]
 
 # A 16:9 source gets exactly these; the vendors document the names only, 2k is [unknown].
 _SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "2k": (2560, 1440), "4k": (3840, 2160)}

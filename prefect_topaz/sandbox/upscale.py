@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from prefect_topaz.sandbox.clip import frame_rate, pulled
+from prefect_topaz.sandbox.flaws import spoiled
 from prefect_topaz.sandbox.shapes import NotReadable, Recipe, Shape, shape_of, target_size
 
 _COPIED_AUDIO = {"aac", "mp3", "ac3", "eac3", "alac", "opus"}
@@ -87,7 +88,18 @@ class _Work:
 
     def frames(self) -> Iterator[int]:
         """Transcode everything, and give the number of pictures written after each of them."""
-        written = 0
+        pictures = spoiled(self._pictures(), self.recipe.flaw, self.rate, self.size)
+        for written, picture in enumerate(pictures, 1):
+            # The decoder's picture types would force key frames where they do not belong.
+            picture.pict_type = 0
+            self.writer.mux(self.video.encode(picture))
+            yield written
+        self.writer.mux(self.video.encode(None))
+        if self.sound is not None:
+            self.sound.flush()
+
+    def _pictures(self) -> Iterator[VideoFrame]:
+        """Give the scaled pictures, and pass the sound on that lies between them."""
         wanted = [s for s in (self.pictures, self.sound and self.sound.source) if s is not None]
         for packet in self.reader.demux(wanted):
             if self._is_late(packet):
@@ -96,15 +108,8 @@ class _Work:
                 self.sound.pass_on(packet)
                 continue
             for picture in cast("list[VideoFrame]", packet.decode()):
-                for scaled in self._scaled(picture):
-                    written += self._encode(scaled)
-                    yield written
-        for scaled in self._scaled(None):
-            written += self._encode(scaled)
-            yield written
-        self.writer.mux(self.video.encode(None))
-        if self.sound is not None:
-            self.sound.flush()
+                yield from self._scaled(picture)
+        yield from self._scaled(None)
 
     def _is_late(self, packet: "Packet[Any]") -> bool:
         # Only a result that shall be too short leaves packets out.
@@ -142,12 +147,6 @@ class _Work:
         nodes.append(graph.add("fps", f"fps={self.rate}"))
         graph.link_nodes(*nodes, graph.add("buffersink")).configure()
         return graph
-
-    def _encode(self, picture: VideoFrame) -> int:
-        # The decoder's picture types would force key frames where they do not belong.
-        picture.pict_type = 0
-        self.writer.mux(self.video.encode(picture))
-        return 1
 
 
 class _Sound:

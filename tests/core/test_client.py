@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime, timezone
+from functools import partial
 
 import pytest
 from pydantic import SecretStr
@@ -21,7 +22,7 @@ from prefect_topaz.providers.oxen import OxenOptions
 from prefect_topaz.redaction import SignedUrl
 from prefect_topaz.sandbox import Sandbox, make_clip
 from prefect_topaz.transport import OutcomeLost
-from prefect_topaz.wire import Accepted, Refused
+from prefect_topaz.wire import Accepted, Refused, Upload
 
 Oxen, EvoLink = load("oxen"), load("evolink")
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
@@ -233,10 +234,11 @@ async def test_a_listing_that_is_refused_is_no_empty_listing(sandbox, connect):
 
 
 async def test_a_file_is_uploaded_where_there_is_a_store_for_it(sandbox, clip, connect):
-    link = await connect(EvoLink, sandbox.url).upload(clip)
-    assert link.reveal().startswith(sandbox.url)
-    with pytest.raises(UnusableSource, match="oxen reads URLs only"):
-        await connect(Oxen, sandbox.url).upload(clip)
+    upload = Upload(partial(clip.open, "rb"), "file", "clip.mp4", clip.stat().st_size)
+    found = await connect(EvoLink, sandbox.url).upload(upload)
+    assert found.url.reveal().startswith(sandbox.url)
+    with pytest.raises(UnusableSource, match="oxen has no store of its own"):
+        await connect(Oxen, sandbox.url).upload(upload)
 
 
 async def test_the_key_is_for_results_on_the_providers_own_origin(sandbox, connect):

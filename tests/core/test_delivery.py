@@ -3,13 +3,11 @@
 import os
 import time
 from datetime import datetime, timezone
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from prefect_topaz import delivery
 from prefect_topaz.delivery import (
@@ -24,8 +22,7 @@ from prefect_topaz.delivery import (
     workspace,
 )
 from prefect_topaz.errors import DeliveryFailed, UnusableDestination
-from prefect_topaz.models import Order, Place, Receipt, Source
-from prefect_topaz.naming import target_names
+from prefect_topaz.models import Order, Receipt, Source
 from prefect_topaz.places import Folder, url_of
 from tests.core.stores import ObjectStore, RemoteStore, WatchedMemory
 
@@ -91,53 +88,6 @@ def receipt(folder, name, **fields):
         "stored_at": NOON,
     }
     return Receipt(**{**known, **fields})
-
-
-def names(place, name="clip", label="4k", count=1):
-    return target_names(Place(url=str(place)), name, label, count)[1]
-
-
-def test_results_in_a_folder_are_named_by_source_and_order(tmp_path):
-    assert names(tmp_path) == ["clip-4k.mp4"]
-    assert names(tmp_path, count=3) == ["clip-4k.mp4", "clip-4k-2.mp4", "clip-4k-3.mp4"]
-
-
-def test_a_chosen_name_is_kept_and_further_results_are_numbered(tmp_path):
-    chosen = tmp_path / "out" / "final.cut.MOV"
-    assert names(chosen, count=2) == ["final.cut.MOV", "final.cut-2.MOV"]
-
-
-@pytest.mark.parametrize(
-    ("name", "safe"),
-    [
-        ("", "video"),
-        ("..", "video"),
-        ("../../etc/passwd", "_.._etc_passwd"),
-        ("a/b\\c:d*e?f", "a_b_c_d_e_f"),
-        (".hidden", "hidden"),
-        ("new\nline\x00", "new_line_"),
-        ("épée 漢字", "épée 漢字"),
-    ],
-)
-def test_unsafe_names_are_made_safe(name, safe, tmp_path):
-    assert names(tmp_path, name) == [f"{safe}-4k.mp4"]
-
-
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    name=st.text() | st.text("./\\:~", max_size=12) | st.text(min_size=200), count=st.integers(1, 4)
-)
-def test_no_source_name_leads_out_of_the_folder_or_is_refused_by_a_disk(name, count, tmp_path):
-    """What a store refuses would be found only after the purchase."""
-    found = names(tmp_path, name, count=count)
-    assert len(set(found)) == count
-    for one in found:
-        assert PurePosixPath(one).name == one
-        path = Path(LocalFileSystem._strip_protocol(f"{tmp_path}/{one}"))
-        assert path.parent == tmp_path
-        assert len(f".{one}.{'0' * 32}.part".encode()) <= 255
-        (tmp_path / one).touch()
-        (tmp_path / one).unlink()
 
 
 def test_a_name_that_is_free_is_free(folder):

@@ -16,6 +16,7 @@ EDGE = {
     "demo",
     "flows",
     "hooks",
+    "lookout",
     "reports",
     "runs",
     "steps",

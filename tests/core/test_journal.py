@@ -30,15 +30,23 @@ STATES = {
     "mismatch": "finished",
     "stored": "stored",
 }
-EVENTS = st.builds(
-    Event,
-    kind=st.sampled_from(get_args(Kind)),
-    at=st.just(NOON),
-    by=st.sampled_from(["one", "two"]),
-    attempt=st.integers(1, 3),
-    flow_run_id=st.sampled_from([None, "run-1", "run-2"]),
-    billed=st.sampled_from(["no", "maybe", "yes"]),
-)
+NOTES = {"staging", "unstaged", "attached"}
+
+
+def events_of(kinds):
+    """Draw events of any of these kinds."""
+    return st.builds(
+        Event,
+        kind=st.sampled_from(sorted(kinds)),
+        at=st.just(NOON),
+        by=st.sampled_from(["one", "two"]),
+        attempt=st.integers(1, 3),
+        flow_run_id=st.sampled_from([None, "run-1", "run-2"]),
+        billed=st.sampled_from(["no", "maybe", "yes"]),
+    )
+
+
+EVENTS = events_of(STATES)
 
 
 def event(kind="intent", by="me", **fields):
@@ -168,6 +176,7 @@ async def test_nothing_signed_is_written(journal):
 def test_the_state_is_what_the_last_event_left(events):
     record = Record(key=KEY, events=tuple(events))
     assert record.state == (STATES[events[-1].kind] if events else "new")
+    assert not events or record.last == events[-1]
     assert record.attempt == max([0, *(one.attempt for one in events)])
     for kind in get_args(Kind):
         found = [one for one in events if one.kind == kind]
@@ -200,6 +209,42 @@ def test_the_buyers_are_who_wrote_the_latest_purchase(events):
     }
 
 
+@given(st.lists(EVENTS, max_size=6), st.data())
+def test_notes_change_nothing_about_the_purchase(work, data):
+    """Wherever they stand among the events, and whichever purchase they say they are of."""
+    plain = Record(key=KEY, events=tuple(work))
+    mixed = list(work)
+    for note in data.draw(st.lists(events_of(NOTES), min_size=1, max_size=4)):
+        mixed.insert(data.draw(st.integers(0, len(mixed))), note)
+    noted = Record(key=KEY, events=tuple(mixed))
+    assert (noted.state, noted.may_buy) == (plain.state, plain.may_buy)
+    assert noted.attempt == plain.attempt
+    assert not plain.events or noted.last == plain.last
+    assert [noted.latest(kind) for kind in STATES] == [plain.latest(kind) for kind in STATES]
+    for kind in NOTES:
+        assert (noted.latest(kind) is None) == (kind not in [one.kind for one in mixed])
+    waiting = {
+        one.flow_run_id
+        for one in mixed
+        if one.kind == "attached" and one.attempt == plain.attempt and one.flow_run_id
+    }
+    assert noted.buyers == plain.buyers | waiting
+
+
+async def test_work_with_nothing_but_notes_is_new(journal):
+    """A copy of the source was made, and its maker died before the order."""
+    record = await journal.append(await journal.read(KEY), event("staging", attempt=1))
+    assert (record.state, record.attempt, record.may_buy) == ("new", 0, True)
+    assert await journal.read(KEY) == record
+
+
+async def test_a_run_that_waits_for_the_job_of_another_is_found_by_its_id(journal):
+    bought = await journal.append(await journal.read(KEY), event("submitted", flow_run_id="run-1"))
+    await journal.append(bought, event("attached", flow_run_id="run-2"))
+    assert [one.key for one in await journal.of_run("run-2")] == [KEY]
+    assert [one.key for one in await journal.of_run("run-1")] == [KEY]
+
+
 async def test_the_work_of_a_flow_run_is_found_and_nobody_elses(journal):
     for key, run in (("1" * 64, "run-1"), ("2" * 64, "run-2"), ("3" * 64, None)):
         await journal.append(await journal.read(key), event(flow_run_id=run))
@@ -219,8 +264,8 @@ async def test_a_record_that_cannot_be_read_hides_no_other_from_its_run(tmp_path
     assert [one.key for one in await journal.of_run("run-1")] == ["2" * 64]
 
 
-def test_every_kind_of_event_has_a_state():
-    assert set(STATES) == set(get_args(Kind))
+def test_every_kind_of_event_has_a_state_or_is_a_note():
+    assert {*STATES, *NOTES} == set(get_args(Kind))
     assert {*STATES.values(), "new"} == set(get_args(State))
 
 

@@ -698,14 +698,35 @@ def test_the_verdict_never_raises_and_strict_only_moves_warnings(found, order):
 # --- preview
 
 
-def test_a_preview_shows_before_and_after_at_one_height_with_a_gap(tmp_path):
+def test_a_preview_shows_before_after_and_difference_at_one_height_with_gaps(tmp_path):
     before = make_clip(tmp_path / "before.mp4", size=(64, 36), paint=left_is_white)
     after = make_clip(tmp_path / "after.mp4", size=(128, 72), paint=left_is_white)
     shown = picture(preview(before, after, height=180))
-    assert (shown.width, shown.height) == (320 + 4 + 320, 180)
-    halves = [grey(shown, x, 0.5) for x in (0.1, 0.4, 0.6, 0.9)]
+    assert (shown.width, shown.height) == (320 + 4 + 320 + 4 + 320, 180)
+    halves = [grey(shown, x, 0.5) for x in (0.1, 0.25, 0.4, 0.6)]
     assert [level > 128 for level in halves] == [True, False, True, False]
-    assert grey(shown, 0.5, 0.5) > 240
+    for gap in (322, 646):
+        assert grey(shown, gap / shown.width, 0.5) > 240
+    assert max(grey(shown, x, 0.5) for x in (0.7, 0.75, 0.9, 0.95)) < 32
+
+
+def test_the_difference_in_a_preview_is_amplified(tmp_path):
+    def grey_of(level):
+        return lambda *numbers: bytes([level]) * (numbers[2] * numbers[3])
+
+    before = make_clip(tmp_path / "before.mp4", audio=False, paint=grey_of(100))
+    after = make_clip(tmp_path / "after.mp4", audio=False, paint=grey_of(120))
+    shown = picture(preview(before, after, height=180))
+    levels = [grey(shown, x, 0.5) for x in (0.15, 0.5, 0.85)]
+    assert levels == pytest.approx([100, 120, 4 * 20], abs=12)
+
+
+def test_a_preview_of_another_shape_is_compared_in_the_results(tmp_path):
+    before = make_clip(tmp_path / "before.mp4", size=(64, 64), paint=left_is_white)
+    after = make_clip(tmp_path / "after.mp4", size=(128, 64), paint=left_is_white)
+    shown = picture(preview(before, after, height=100))
+    assert shown.width == 100 + 4 + 200 + 4 + 200
+    assert max(grey(shown, x, 0.5) for x in (0.65, 0.72, 0.85, 0.95)) < 48
 
 
 def test_a_preview_without_before_shows_after_only(tmp_path):
@@ -718,7 +739,7 @@ def test_a_preview_takes_an_open_file_for_before(tmp_path):
     with before.open("rb") as file:
         shown = picture(preview(file, make_clip(tmp_path / "after.mp4"), height=90))
         assert not file.closed
-    assert shown.width == 160 + 4 + 160
+    assert shown.width == 3 * 160 + 2 * 4
 
 
 @pytest.mark.parametrize(("at", "level"), [(None, 128), (0, 0), (0.5, 64), (1.5, 191), (9, 255)])
@@ -729,8 +750,8 @@ def test_both_halves_show_the_same_moment(tmp_path, at, level, suffix):
     before = make_clip(tmp_path / f"before.{suffix}", fps=10, **clip)
     after = make_clip(tmp_path / f"after.{suffix}", fps=50, **clip)
     shown = picture(preview(before, after, at=at, height=36))
-    assert grey(shown, 0.25, 0.5) == pytest.approx(level, abs=16)
-    assert grey(shown, 0.75, 0.5) == pytest.approx(level, abs=16)
+    assert grey(shown, 0.15, 0.5) == pytest.approx(level, abs=16)
+    assert grey(shown, 0.5, 0.5) == pytest.approx(level, abs=16)
 
 
 def test_a_moment_before_the_start_is_the_start(tmp_path):
@@ -759,7 +780,7 @@ def test_a_wide_preview_is_made_smaller(tmp_path):
     clip = make_clip(tmp_path / "clip.mp4", size=(360, 60))
     shown = picture(preview(clip, clip, height=360))
     assert 1500 < shown.width <= 1600
-    assert shown.height == 132
+    assert shown.height == 88
 
 
 def noise(index, count, width, height):
@@ -777,11 +798,14 @@ def test_a_preview_of_noise_stays_below_its_limit(tmp_path):
 
 
 def test_a_preview_is_made_smaller_where_worse_is_not_enough(tmp_path):
-    size = (800, 1200)
-    clip = make_clip(tmp_path / "n.mp4", size=size, seconds=0.05, audio=False, paint=noise)
-    jpeg = preview(clip, clip, height=1200)
+    def other_noise(index, *shape):
+        return noise(index + 7, *shape)
+
+    clip = {"size": (800, 1200), "seconds": 0.05, "audio": False}
+    before = make_clip(tmp_path / "b.mp4", paint=other_noise, **clip)
+    jpeg = preview(before, make_clip(tmp_path / "a.mp4", paint=noise, **clip), height=1200)
     assert len(jpeg) < 100_000
-    assert picture(jpeg).height in (300, 598, 600)
+    assert picture(jpeg).height < 400
 
 
 def test_a_preview_of_no_video_says_so(tmp_path):

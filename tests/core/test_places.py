@@ -10,7 +10,6 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from prefect_topaz import places
 from prefect_topaz.errors import UnusableDestination
 from prefect_topaz.models import Place
 from prefect_topaz.places import (
@@ -20,118 +19,17 @@ from prefect_topaz.places import (
     open_file,
     open_folder,
     read,
-    split_destination,
     sync_folder,
     url_of,
 )
 from tests.core.stores import Remembers, RemoteStore, SlowMemory
 
 
-def split(url, **options):
-    folder, name = split_destination(Place(url=str(url), options=options))
-    return folder.url, name
-
-
-@pytest.mark.parametrize(
-    ("given", "folder", "name"),
-    [
-        ("out/", "out", None),
-        ("out", "out", None),
-        ("out/v1.2", "out/v1.2", None),
-        ("out/.hidden", "out/.hidden", None),
-        ("out/clip.mp4", "out", "clip.mp4"),
-        ("out/clip.mp4/", "out/clip.mp4", None),
-        ("out/clip.final.MP4", "out", "clip.final.MP4"),
-        ("out/clip.webm", "out", "clip.webm"),
-        ("clip.mp4", "", "clip.mp4"),
-        ("there", "there", None),
-        ("there.mp4", "there.mp4", None),
-        ("there.mp4/clip.mp4", "there.mp4", "clip.mp4"),
-        ("out/clip [1] 100%#?.mp4", "out", "clip [1] 100%#?.mp4"),
-    ],
-)
-def test_a_destination_is_a_folder_if_it_says_so_or_exists_or_does_not_end_as_a_video(
-    given, folder, name, tmp_path
-):
-    (tmp_path / "there").mkdir()
-    (tmp_path / "there.mp4").mkdir()
-    given = f"{tmp_path}/{given}"
-    assert split(given) == (str(tmp_path / folder), name)
-    assert split(f"file://{given}") == (str(tmp_path / folder), name)
-
-
-@pytest.mark.parametrize(
-    ("given", "folder", "name"),
-    [
-        ("memory://", "memory:///", None),
-        ("memory://out/", "memory:///out", None),
-        ("memory://out", "memory:///out", None),
-        ("memory://out/clip.mp4", "memory:///out", "clip.mp4"),
-        ("memory://there.mp4", "memory:///there.mp4", None),
-        ("memory://clip.mp4", "memory://", "clip.mp4"),
-    ],
-)
-def test_destinations_in_memory_are_split_alike(given, folder, name, memory):
-    memory.makedirs("/there.mp4")
-    assert split(given) == (folder, name)
-
-
-@pytest.mark.parametrize(
-    ("given", "folder", "name"),
-    [
-        ("", "", None),
-        ("/", "", None),
-        ("/out/", "/out", None),
-        ("/out", "/out", None),
-        ("/out/clip.mp4", "/out", "clip.mp4"),
-        ("/clip.mp4", "", "clip.mp4"),
-        ("/there.mp4", "/there.mp4", None),
-        ("/there.mp4/clip.mp4", "/there.mp4", "clip.mp4"),
-    ],
-)
-def test_destinations_on_s3_are_split_alike(given, folder, name, s3):
-    s3.fs.pipe_file(f"{s3.url}/there.mp4/x", b"x")
-    assert split(s3.url + given, **s3.options) == (s3.url + folder, name)
-
-
-def test_a_relative_destination_lies_in_the_working_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert split("out/clip.mp4") == (str(tmp_path / "out"), "clip.mp4")
-    assert split("clip.mp4") == (str(tmp_path), "clip.mp4")
-    assert split("/clip.mp4")[1] == "clip.mp4"
-    folder, _ = split_destination(Place(url="/clip.mp4"))
-    assert folder.file("clip.mp4") == "/clip.mp4"
-    assert split("/") == ("/", None)
-
-
-@pytest.mark.parametrize("url", ["", "  "])
-def test_an_empty_destination_is_refused(url):
-    with pytest.raises(UnusableDestination, match="empty"):
-        split(url)
-
-
 @pytest.mark.parametrize("url", ["nowhere://me:CANARY@a/b.mp4?CANARY", "nowhere://a/b?sig=CANARY"])
 def test_an_unknown_store_is_one_clear_error_without_secrets(url):
     with pytest.raises(UnusableDestination, match="fsspec knows") as caught:
-        split(url)
-    with pytest.raises(UnusableDestination):
         open_folder(Place(url=url))
     assert "CANARY" not in str(caught.value)
-
-
-def test_a_store_that_does_not_answer_is_one_clear_error(monkeypatch):
-    store = RemoteStore()
-    store.broken["isdir"] = PermissionError("no access to https://host/x?sig=CANARY")
-    monkeypatch.setattr(places, "_open", lambda _: (store, "/out/clip.mp4"))
-    with pytest.raises(UnusableDestination, match=r"looked at \(PermissionError") as caught:
-        split("remote://out/clip.mp4")
-    assert "CANARY" not in str(caught.value)
-    assert caught.value.__cause__ is None
-
-
-def test_a_bucket_that_refuses_is_one_clear_error(s3):
-    with pytest.raises(UnusableDestination, match="s3://bucket/out cannot be looked at"):
-        split("s3://bucket/out", client_kwargs={"endpoint_url": "http://127.0.0.1:9"})
 
 
 def test_places_inside_a_folder(tmp_path):

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import math
 import socket
+from functools import partial
 from urllib.parse import urlsplit
 
 import httpx
@@ -252,7 +253,9 @@ async def test_an_upload_sends_the_whole_file_again_when_repeated(serving, trans
     server = serving(lambda visit: visit.answer(503 if visit.number == 1 else 200, b"{}"))
     file = tmp_path / "clip.mp4"
     file.write_bytes(b"video" * 50_000)
-    upload = Upload(file, part="file", name="clip é.mp4", size=1, fields={"folder": "x"})
+    content = partial(file.open, "rb")
+    size = file.stat().st_size
+    upload = Upload(content, part="file", name="clip é.mp4", size=size, fields={"folder": "x"})
     await transport(server).send(Call("POST", server.url, upload=upload))
     first, second = server.visits
     for visit in (first, second):

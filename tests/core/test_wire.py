@@ -156,7 +156,7 @@ def test_a_call_and_a_reply_show_neither_address_nor_content(tmp_path):
         "https://host/a?sig=CANARY",
         json={"input_video": "CANARY"},
         headers={"Authorization": "CANARY"},
-        upload=Upload(tmp_path / "clip.mp4", part="file", name="clip.mp4", size=1),
+        upload=Upload((tmp_path / "clip.mp4").open, part="file", name="clip.mp4", size=1),
     )
     assert "CANARY" not in repr(call)
     assert "CANARY" not in repr(Reply(200, body=b"CANARY"))

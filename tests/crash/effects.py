@@ -103,6 +103,15 @@ def _file_effect(event: str, args: tuple[Any, ...]) -> tuple[str, str] | None:
     return verb, str(changed.absolute())
 
 
+_UPLOADING = {
+    "put_object",
+    "create_multipart_upload",
+    "upload_part",
+    "complete_multipart_upload",
+}
+_RESULTS = (".mp4", ".mp4.json", ".mp4.jpg")
+
+
 def dying_store(effects: Effects) -> type[s3fs.S3FileSystem]:
     """Make an S3 file system that counts every call which changes the store."""
 
@@ -111,9 +120,11 @@ def dying_store(effects: Effects) -> type[s3fs.S3FileSystem]:
             effects.step(f"create {path.partition('/')[2]}")
             return await super()._pipe_file(path, data, *args, **kwargs)
 
-        async def _put_file(self, lpath: str, rpath: str, *args: Any, **kwargs: Any) -> Any:
-            effects.step(f"put {rpath.partition('/')[2]}")
-            return await super()._put_file(lpath, rpath, *args, **kwargs)
+        async def _call_s3(self, method: str, *args: Any, **kwargs: Any) -> Any:
+            # A file goes out by S3's own calls, in one or in parts.
+            if method in _UPLOADING and kwargs["Key"].endswith(_RESULTS):
+                effects.step(f"{method} {kwargs['Key']}")
+            return await super()._call_s3(method, *args, **kwargs)
 
         async def _rm_file(self, path: str, **kwargs: Any) -> Any:
             effects.step(f"remove {path.partition('/')[2]}")

@@ -86,7 +86,7 @@ def leftovers(files: Mapping[str, bytes]) -> list[str]:
 def is_probe(path: str, data: bytes) -> bool:
     """Tell whether a leftover is the few bytes by which a remote store was tried out.
 
-    Known to stay: a death within that moment leaves it, and finding it would cost each run a
-    listing of the whole journal.
+    A death within that moment leaves it, and finding it would cost each run a listing of the whole
+    journal: a settling that comes an hour later removes it, and none comes here.
     """
     return _PROBE.fullmatch(path) is not None and len(data) <= len(b"one")

@@ -28,12 +28,14 @@ class Post:
     Attributes:
         work: What it is for: the run's `again`.
         fate: What becomes of it.
+        sender: Who sent it, and the idempotency key, if there is one.
         told: Whether its sender has the answer.
-        job: The job that it bought, if it did.
+        job: The job that it bought, if it did, or that was bought with its key.
     """
 
     work: int
     fate: Fate
+    sender: tuple[Process, str | None]
     told: bool = False
     job: Job | None = None
 
@@ -67,6 +69,7 @@ class Shop:
             all are answered.
         looks: The fates of the other requests alike.
         fails: Which jobs fail, in order.
+        resends: Whether a sender may repeat its own order once, with its key, which is heeded.
     """
 
     def __init__(
@@ -76,9 +79,13 @@ class Shop:
         posts: Iterator[tuple[Fate, float, float]],
         looks: Iterator[Fate],
         fails: Iterator[bool],
+        *,
+        resends: bool = False,
     ) -> None:
         self.oxen = provider == "oxen"
         self.now, self.fates, self.looks, self.fails = now, posts, looks, fails
+        self.resends = resends
+        self.keys: dict[str | None, Job] = {}
         self.posts: list[Post] = []
         self.jobs: dict[str, Job] = {}
         self.wrongs: list[str] = []
@@ -98,10 +105,11 @@ class Shop:
         fate, there, home = next(self.fates, ("answered", 1.0, 1.0))
         process = Process.current.get()
         assert process is not None
-        post = Post(self.works[process], fate)
-        open_ones = [one.fate for one in self.posts if one.work == post.work and not one.settled]
-        if open_ones and fate != "unreachable":
-            self.wrongs.append(f"sent again after {open_ones}")
+        post = Post(self.works[process], fate, (process, request.headers.get("idempotency-key")))
+        open_ones = [one for one in self.posts if one.work == post.work and not one.settled]
+        repeats = self.resends and [one.sender for one in open_ones] == [post.sender]
+        if open_ones and fate != "unreachable" and not repeats:
+            self.wrongs.append(f"sent again after {[one.fate for one in open_ones]}")
         self.posts.append(post)
         loop = asyncio.get_running_loop()
         loop.call_later(there, self._arrive, post, request, back, home)
@@ -109,17 +117,21 @@ class Shop:
     def _arrive(
         self, post: Post, request: httpx.Request, back: asyncio.Future[httpx.Response], home: float
     ) -> None:
-        if post.fate in TAKEN:
+        key, headers = post.sender[1], {}
+        if post.fate in TAKEN and self.resends and key in self.keys:
+            post.job, headers = self.keys[key], {"idempotency-replayed": "true"}
+            row: dict[str, Any] = {"id": post.job.job_id}
+        elif post.fate in TAKEN:
             job_id, fails = f"job-{len(self.jobs) + 1}", next(self.fails, False)
             body = json.loads(request.content)
             unbilled = fails and not self.oxen
             post.job = Job(job_id, post.work, body, self.now(), fails, unbilled)
-            self.jobs[job_id] = post.job
+            self.jobs[job_id] = self.keys[key] = post.job
             row = {"id": job_id} if not self.oxen else {"generations": [{"generation_id": job_id}]}
         else:
             row = {"error": {"code": "no", "message": post.fate}}
         delay = 60.0 if post.fate == "timeout" else home
-        _later(delay, back, _said(post.fate, row, request), post)
+        _later(delay, back, _said(post.fate, row, request, headers), post)
 
     def _look(self, request: httpx.Request) -> dict[str, Any]:
         last = request.url.path.rpartition("/")[2]
@@ -142,7 +154,9 @@ class Shop:
         return {**row, "generation_id": job.job_id, "status": word, "result_url": links}
 
 
-def _said(fate: Fate, row: dict[str, Any], request: httpx.Request) -> httpx.Response | Exception:
+def _said(
+    fate: Fate, row: dict[str, Any], request: httpx.Request, headers: dict[str, str] | None = None
+) -> httpx.Response | Exception:
     if fate == "unreachable":
         return httpx.ConnectError("no route", request=request)
     if fate == "timeout":
@@ -152,7 +166,7 @@ def _said(fate: Fate, row: dict[str, Any], request: httpx.Request) -> httpx.Resp
     if fate == "garbage":
         return httpx.Response(200, content=b"<html>")
     status = {"busy": 429, "refused": 402, "502": 502, "502 not taken": 502}.get(fate, 200)
-    return httpx.Response(status, json=row)
+    return httpx.Response(status, json=row, headers=headers)
 
 
 def _later(

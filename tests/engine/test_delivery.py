@@ -48,11 +48,11 @@ async def test_the_receipt_reads_back_as_the_stored_video(bench: Bench, provider
     assert receipt.source.media.width == 64
 
 
-async def test_the_preview_shows_both_halves(bench: Bench):
+async def test_the_preview_shows_before_after_and_difference(bench: Bench):
     (video,) = await bench.deliver("evolink")
-    # Two 16:9 halves beside each other, and the gap between them.
+    # Three 16:9 pictures beside each other, and the gaps between them.
     width, height = size_of(video.preview_url)
-    assert 3.4 < width / height < 3.7
+    assert 5.2 < width / height < 5.5
 
 
 async def test_the_charge_is_in_the_receipt(bench: Bench):

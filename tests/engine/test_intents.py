@@ -8,7 +8,8 @@ import pytest
 
 from prefect_topaz import engine
 from prefect_topaz.engine import purchase as purchasing
-from prefect_topaz.engine.purchase import LEASE, idempotency_key
+from prefect_topaz.engine.lease import LEASE
+from prefect_topaz.engine.purchase import idempotency_key
 from prefect_topaz.errors import JobFailed, OutcomeUnknown
 from prefect_topaz.journal import Event, Journal, Record
 from prefect_topaz.sandbox import Sandbox
@@ -30,7 +31,9 @@ class Owner:
         self.purchase = await self.bench.purchase(self.provider)
         order, source = self.purchase.order, self.purchase.source
         key = self.bench.key(self.context, self.purchase)
-        self.url = await source.sendable(self.context.client)
+        client = self.context.client
+        self.url = await source.link(client.dialect, None, client.now())
+        assert self.url is not None
         intent = self.context.event(
             "intent",
             order=order,

@@ -63,6 +63,7 @@ class Story:
     looks: tuple[Any, ...] = ()
     fails: tuple[bool, ...] = ()
     outage: tuple[float, float] = (0.0, 0.0)
+    resend: bool = False
 
 
 steps = st.one_of(st.none(), st.none(), st.integers(1, 60))
@@ -89,6 +90,7 @@ stories = st.builds(
     fails=st.lists(st.booleans(), max_size=3).map(tuple),
     outage=st.just((0.0, 0.0))
     | st.tuples(st.sampled_from([0.5, 2.0, 5.0, 20.0]), st.sampled_from([1.0, 20.0, 90.0])),
+    resend=st.booleans(),
 )
 
 
@@ -129,7 +131,8 @@ class World:
         self.store = Shaky()
         self.store.down = lambda: 0 <= self.loop.time() - told.outage[0] < told.outage[1]
         ways = iter(told.posts), iter(told.looks), iter(told.fails)
-        self.shop = Shop(told.provider, lambda: self.now().timestamp(), *ways)
+        resends = told.resend and told.provider == "evolink"
+        self.shop = Shop(told.provider, lambda: self.now().timestamp(), *ways, resends=resends)
 
     def now(self, skew: float = 0.0) -> datetime:
         return START + timedelta(seconds=self.loop.time() + skew)
@@ -146,7 +149,9 @@ class World:
 
     def purchase(self, again: int) -> engine.Purchase:
         place = Place(url="memory://interleaved/")
-        return engine.Purchase(OPEN_SOURCE, default_order(self.story.provider), place, again=again)
+        order = default_order(self.story.provider)
+        order = order.model_copy(update={"resend_unknown": self.story.resend})
+        return engine.Purchase(OPEN_SOURCE, order, place, again=again)
 
     async def work(self, run: Run) -> FinishedUpscale:
         """Buy and wait, as a flow does."""

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from prefect_topaz import client, engine, http
-from prefect_topaz.engine import lease
+from prefect_topaz.engine import lease, sending
 from prefect_topaz.errors import OutcomeUnknown, ProviderUnavailable
 from prefect_topaz.journal import Event, Journal, Record
 from prefect_topaz.providers import Dialect, load
-from tests.engine.bench import PROVIDERS, Bench
+from tests.engine.bench import PROVIDERS, Bench, default_order
 
 
 def hooked(
@@ -110,6 +110,15 @@ async def test_a_repeat_of_a_refused_order_is_in_time_or_is_not_sent(bench: Benc
     assert bench.posts == 1
     assert bench.bought == []
     assert await bench.kinds() == ["intent", "refused"]
+
+
+def test_a_second_sending_fits_the_longer_lease():
+    """The first one's whole way, the pause, and then the second one's."""
+    once = 2 * http._TIMEOUT.connect + http._TIMEOUT.write + http._TIMEOUT.read
+    assert lease._SENDABLE + once + sending._PAUSE <= lease._SENDABLE + lease._SECOND
+    journalling = 20
+    order = default_order("evolink").model_copy(update={"resend_unknown": True})
+    assert lease._SENDABLE + lease._SECOND + once + journalling <= lease.lease_of(order)
 
 
 @pytest.mark.parametrize("whole", [lease.LEASE, lease.BLOCKING_LEASE])

@@ -1,5 +1,6 @@
 """A result that is not what was ordered gets no name, is kept, and is not bought again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,11 @@ WRONG = {
     "size": ("job", "wrong_video", {"what": "size"}, "frame size is"),
     "duration": ("job", "wrong_video", {"what": "duration"}, "duration is"),
     "cut short": ("result", "short", {"fraction": 0.5, "times": 9}, "ends|announces|decoded"),
-    "no video": ("result", "short", {"fraction": 0.001, "times": 9}, "it is not a video"),
+    "another": ("job", "wrong_video", {"what": "another"}, "something else than the source"),
+    "black": ("job", "wrong_video", {"what": "black"}, "it is black"),
+    "frozen": ("job", "wrong_video", {"what": "frozen"}, "it is frozen"),
+    "shifted": ("job", "wrong_video", {"what": "shifted"}, "it is shifted in time"),
+    "no video": ("result", "short", {"fraction": 0.0002, "times": 9}, "it is not a video"),
 }
 wrong = pytest.mark.parametrize("how", WRONG)
 providers = pytest.mark.parametrize("provider", PROVIDERS)
@@ -31,8 +36,8 @@ def spoil(bench: Bench, how: str) -> str:
 
 @pytest.fixture
 def bench(bench: Bench) -> Bench:
-    """A clip long enough for half of it to be missed."""
-    bench.clip = make_clip(bench.folder / "clip.mp4", seconds=2, size=(64, 36), fps=10)
+    """A clip long enough for half of it to be missed, and large enough for its motion to show."""
+    bench.clip = make_clip(bench.folder / "clip.mp4", seconds=2, size=(160, 90), fps=10)
     return bench
 
 
@@ -169,9 +174,57 @@ async def test_a_download_that_is_cut_again_and_again_goes_on_where_it_was(bench
 async def test_what_was_mismatched_once_and_right_later_is_stored(bench: Bench):
     """The link gave half a file once; the next run reads it whole."""
     bench.sandbox.fault("result", "short", fraction=0.5)
-    finished = await bench.finish()
     with pytest.raises(ResultMismatch):
-        await engine.store(bench.context(), finished)
-    (video,) = await engine.store(bench.context(), finished)
+        await bench.deliver()
+    (video,) = await bench.deliver()
     assert not video.warnings
     assert (await bench.record()).state == "stored"
+
+
+@pytest.mark.parametrize("verify", ["standard", "strict"])
+@pytest.mark.parametrize(
+    "clip",
+    [
+        {"size": (64, 36), "fps": 5},
+        {"size": (36, 64), "fps": 25},
+        {"size": (320, 180), "fps": 23.976},
+        {"size": (160, 120), "fps": 60, "seconds": 0.2},
+    ],
+)
+@providers
+async def test_what_was_ordered_passes_without_a_word(bench: Bench, provider, clip, verify):
+    bench.clip = make_clip(bench.folder / "own.mp4", **{"seconds": 1, **clip})
+    (video,) = await bench.deliver(provider, store={"verify": verify})
+    assert video.warnings == ()
+
+
+async def test_a_source_that_is_not_at_hand_is_a_warning(bench: Bench):
+    """A settlement knows the job, and nobody may know where its source is."""
+    bench.sandbox.fault("job", "wrong_video", what="black")
+    (video,) = await engine.store(bench.context(), await bench.finish(), verify="strict")
+    assert video.warnings == ("the pictures were not compared with the source: it is not at hand",)
+
+
+@pytest.mark.parametrize("changed", ["identity", "media"])
+async def test_a_source_that_changed_proves_nothing(bench: Bench, changed):
+    """It may be overwritten while the job runs; then the result is right all the same."""
+    finished = await bench.finish()
+    source = (await bench.purchase()).source
+    other = {"identity": "another#1", "media": source.facts.media.model_copy(update={"frames": 7})}
+    facts = source.facts.model_copy(update={changed: other[changed]})
+    later = replace(source, facts=facts)
+    (video,) = await engine.store(bench.context(), finished, source=later, verify="strict")
+    (warning,) = video.warnings
+    assert warning.endswith(
+        "not compared with the source: it was changed since the job was submitted"
+    )
+
+
+async def test_a_source_opened_by_its_known_identity_is_compared(bench: Bench):
+    bench.sandbox.fault("job", "wrong_video", what="black")
+    finished = await bench.finish()
+    source = (await bench.purchase()).source
+    identity = f"somewhere#{source.facts.identity}"
+    again = replace(source, facts=source.facts.model_copy(update={"identity": identity}))
+    with pytest.raises(ResultMismatch, match="it is black"):
+        await engine.store(bench.context(), finished, source=again)

@@ -4,8 +4,11 @@ from decimal import Decimal
 
 import pytest
 
-from prefect_topaz.errors import CostRefused
+from prefect_topaz.errors import CostRefused, JobFailed
+from prefect_topaz.models import JobStatus
 from prefect_topaz.providers.oxen import OxenOptions
+from prefect_topaz.providers.oxen import Provider as Oxen
+from prefect_topaz.wire import Reply
 from tests.engine.bench import Bench
 
 # Half a second at 1080p.
@@ -68,6 +71,29 @@ async def test_a_cap_does_not_stand_between_a_run_and_what_is_paid(bench: Bench)
     (video,) = await bench.deliver(max_cost=Decimal(0))
     assert video.cached
     assert bench.posts == 1
+
+
+class Gracious(Oxen):
+    """A provider with a price that charges nothing for a job that fails."""
+
+    def read_status(self, job_id: str, reply: Reply) -> JobStatus:
+        status = super().read_status(job_id, reply)
+        billed = "no" if status.phase == "failed" else status.billed
+        return status.model_copy(update={"billed": billed})
+
+
+async def test_a_cap_is_for_each_purchase_and_a_failure_that_cost_nothing_uses_none_of_it(
+    bench: Bench,
+):
+    context = bench.context(dialect=Gracious(bench.sandbox.url))
+    bench.sandbox.fault("job", "fail", times=2)
+    for _ in range(2):
+        with pytest.raises(JobFailed) as caught:
+            await bench.deliver(context=context, max_cost=PRICE)
+        assert caught.value.billed == "no"
+    await bench.deliver(context=context, max_cost=PRICE)
+    assert len(bench.bought) == 3
+    assert bench.charged == PRICE
 
 
 async def test_the_estimate_is_on_record_with_the_intent(bench: Bench):

@@ -6,7 +6,7 @@ import pytest
 
 from prefect_topaz import engine
 from prefect_topaz.errors import ResultUnavailable
-from prefect_topaz.models import Place
+from prefect_topaz.models import Cost, Place
 from prefect_topaz.providers.evolink import EvoLinkOptions
 from prefect_topaz.providers.oxen import OxenOptions
 from prefect_topaz.sandbox import make_clip
@@ -137,7 +137,24 @@ async def test_a_result_that_is_gone_is_paid_for_and_says_so(bench: Bench, provi
     assert [error.job_id] == bench.bought
     assert len(error.work_key) == 64
     assert "signature" not in str(error)
+    assert f"It cost {PAID[provider].format(bench.charged)} (charged)" in error.message
     assert bench.posts == 1
+
+
+PAID = {"oxen": "${}", "evolink": "{} credits"}
+
+
+async def test_a_result_that_is_gone_says_what_it_cost_as_far_as_is_known(bench: Bench):
+    """The provider tells the charge no more: what was estimated is said, and by what."""
+    bench.sandbox.fault("result", "gone", times=20)
+    finished = await bench.finish()
+    bench.sandbox.fault("list", "5xx", times=9)
+    with pytest.raises(ResultUnavailable, match=r"It cost \$[0-9.]+ \(estimated\), ") as caught:
+        await engine.store(bench.context(), finished)
+    assert (finished.job.cost.basis or "no basis") in caught.value.message
+    free = finished.model_copy(update={"job": finished.job.model_copy(update={"cost": Cost()})})
+    with pytest.raises(ResultUnavailable, match="What it cost is not known"):
+        await engine.store(bench.context(), free)
 
 
 async def test_what_the_queue_forgot_is_fetched_by_the_history(bench: Bench):

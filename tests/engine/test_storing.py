@@ -75,12 +75,37 @@ async def test_a_destination_that_cannot_be_written_costs_no_second_purchase(ben
     blocker = bench.folder / "file"
     blocker.write_bytes(b"")
     place, journal = Place(url=f"{blocker}/out/"), bench.place("journal")
-    with pytest.raises(DeliveryFailed, match="run again, which buys nothing") as caught:
+    with pytest.raises(UnusableDestination, match="cannot be written") as early:
         await bench.deliver(destination=place, journal=journal)
+    assert (early.value.billed, bench.posts) == ("no", 0)
+    blocker.unlink()
+    finished = await bench.finish(destination=place, journal=journal)
+    (blocker / "out").rmdir()
+    blocker.rmdir()
+    blocker.write_bytes(b"")
+    with pytest.raises(DeliveryFailed, match="run again, which buys nothing") as caught:
+        await engine.store(bench.context(), finished)
     assert caught.value.billed == "yes"
     blocker.unlink()
     (video,) = await bench.deliver(destination=place, journal=journal)
     assert Path(video.url).exists()
+    assert bench.posts == 1
+
+
+async def test_a_bucket_that_goes_away_costs_no_second_purchase(bench: Bench, s3):
+    """The upload fails while the result arrives, which arrives all the same."""
+    bucket = f"{s3.url.removeprefix('s3://')}-late"
+    place, journal = Place(url=f"s3://{bucket}/out/", options=s3.options), bench.place("journal")
+    s3.fs.mkdir(bucket)
+    finished = await bench.finish(destination=place, journal=journal)
+    s3.fs.rmdir(bucket)
+    with pytest.raises(DeliveryFailed, match="run again, which buys nothing") as caught:
+        await engine.store(bench.context(), finished)
+    assert caught.value.billed == "yes"
+    s3.fs.mkdir(bucket)
+    (video,) = await bench.deliver(destination=place, journal=journal)
+    assert s3.fs.size(video.url) == video.bytes
+    assert s3.fs.call_s3("list_multipart_uploads", Bucket=bucket).get("Uploads", []) == []
     assert bench.posts == 1
 
 
@@ -159,15 +184,23 @@ async def test_a_preview_without_its_source_shows_the_result_alone(bench: Bench)
     assert Path(video.preview_url).stat().st_size > 0
 
 
-async def test_a_preview_that_fails_costs_no_video(bench: Bench):
+async def test_a_source_that_is_gone_costs_no_video(bench: Bench):
     finished = await bench.finish()
     source = (await bench.purchase()).source
     dead = replace(source, url=SignedUrl(f"{bench.sandbox.url}/media/gone.mp4?sig=CANARY"))
     (video,) = await engine.store(bench.context(), finished, source=dead)
+    (warning,) = video.warnings
+    assert warning.startswith("the pictures were not compared with the source: ")
+    assert "CANARY" not in Path(video.receipt_url).read_text()
+    assert Path(video.preview_url).stat().st_size > 0
+
+
+async def test_a_preview_that_fails_costs_no_video(bench: Bench):
+    (bench.folder / "out/clip-1080p.mp4.jpg").mkdir(parents=True)
+    (video,) = await bench.deliver()
     assert video.preview_url is None
     assert Path(video.url).exists()
-    (line,) = [line for line in bench.lines if "no preview" in line]
-    assert "CANARY" not in line
+    assert [line for line in bench.lines if "no preview" in line]
 
 
 async def test_not_knowing_the_charge_costs_no_video(bench: Bench):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants.mutant import Mutant
+from tests.mutants.resending import RESENDING
+from tests.mutants.settling import SETTLING
+from tests.mutants.staging import STAGING
 
 
 def _one(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
@@ -77,7 +80,7 @@ _BUYING: Final = (
     _one(
         "no intent before the send",
         "engine/purchase.py",
-        "intended = await journal.append(record, intent)",
+        "intended = await staging.intend(context, journal, readable, intent)",
         'intended = record.model_copy(update={"events": (*record.events, intent)})',
         _ENGINE("lost_answers", "evolink_asks_and_never_sends_again[bad gateway]"),
     ),
@@ -118,7 +121,7 @@ _BUYING: Final = (
     ),
     _one(
         "the signature of a presigned URL is in the identity",
-        "sources.py",
+        "sources/identity.py",
         "if not _SIGNING.fullmatch(pair[0])",
         "",
         _CORE("sources", "two_signatures_of_one_object_are_one_source"),
@@ -154,44 +157,6 @@ _CREATING: Final = (
     ),
 )
 
-_ADOPTING: Final = (
-    _one(
-        "adopted without a look at what others claim",
-        "engine/unknown.py",
-        "and one.job_id not in claimed",
-        "",
-        _ENGINE("lost_answers", "a_job_that_belongs_to_other_work_is_never_adopted"),
-    ),
-    _one(
-        "adopted more than was ordered",
-        "engine/unknown.py",
-        "if len(proven) == intent.order.generations and",
-        "if len(proven) >= intent.order.generations and",
-        _ENGINE("lost_answers", "two_jobs_that_could_be_it_are_named_and_none_is_taken"),
-    ),
-    _one(
-        "adopted while an equal order is open",
-        "engine/unknown.py",
-        "intent.order.generations and not rivals: return",
-        "intent.order.generations:\n            return",
-        _ENGINE("interleavings", "an_equal_order_in_flight_is_not_robbed_of_its_job"),
-    ),
-    _one(
-        "adopted without a proof",
-        "engine/unknown.py",
-        "for one in free if one.exact]",
-        "for one in free]",
-        _ENGINE("lost_answers", "evolink_asks_and_never_sends_again[bad gateway]"),
-    ),
-    _one(
-        "adopted whatever its age",
-        "engine/unknown.py",
-        "if _in_window(record, one) and",
-        "if",
-        _ENGINE("lost_answers", "an_old_job_of_the_same_kind_is_never_adopted"),
-    ),
-)
-
 _STORING: Final = (
     _one(
         "the key is sent to any host of a result",
@@ -202,19 +167,40 @@ _STORING: Final = (
     ),
     _one(
         "the key follows a redirect",
-        "download.py",
-        "**headers_for(url)}",
-        "**headers_for(link.reveal())}",
+        "route.py",
+        "**self._headers_for(url)}",
+        "**self._headers_for(self.link.reveal())}",
         _CORE("download", "redirects_are_followed_and_the_key_stays_at_home"),
     ),
     _one(
         "the receipt is written after the video",
         "engine/storing.py",
         'await in_thread(publish_bytes, text, one.folder, f"{one.name}.json")'
-        " await in_thread(publish, fetched.path, one.folder, one.name)",
-        "await in_thread(publish, fetched.path, one.folder, one.name)\n"
+        " await in_thread(outgoing.commit, fetched.path)",
+        "await in_thread(outgoing.commit, fetched.path)\n"
         '    await in_thread(publish_bytes, text, one.folder, f"{one.name}.json")',
-        _ENGINE("order", "a_video_without_its_receipt_never_has_its_name[oxen]"),
+        _ENGINE("order", "a_video_without_its_receipt_never_has_its_name"),
+    ),
+    _one(
+        "parts of two files are joined",
+        "ranges.py",
+        "if wanted.version is not None and (_differs(header, wanted.version) or size != wanted.size):",
+        "if wanted.version is None and size == -1:",
+        _CORE("download", "a_server_that_ignores_the_tag_does_not_mix_two_files[tags0]"),
+    ),
+    _one(
+        "parts are joined without a proof",
+        "ranges.py",
+        "if tag or changed is None or now is None or now - changed < _SETTLED:",
+        "if changed is None:",
+        _CORE("download", "a_file_that_nothing_proves_is_read_as_one_stream[a date of just now]"),
+    ),
+    _one(
+        "what was delivered is not read",
+        "outgoing.py",
+        "return _facts(file) == _facts(sent)",
+        "return True",
+        _CORE("outgoing", "a_store_that_spoils_a_video_is_given_it_once_more"),
     ),
     _one(
         "the verification is skipped",
@@ -243,4 +229,5 @@ _CANCELLING: Final = (
 )
 
 # The slow one of Prefect first, so that the others run beside it.
-MUTANTS: Final = (*_CANCELLING[::-1], *_SENDING, *_BUYING, *_CREATING, *_ADOPTING, *_STORING)
+_BOUGHT: Final = (*_BUYING, *RESENDING, *_CREATING, *SETTLING, *STAGING)
+MUTANTS: Final = (*_CANCELLING[::-1], *_SENDING, *_BOUGHT, *_STORING)

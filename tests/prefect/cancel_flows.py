@@ -1,12 +1,21 @@
-"""What the tests of cancelling run in processes of its own: served, or as a plain script."""
+"""What the tests of cancelling run in processes of its own: served, or as a plain script.
+
+python cancel_flows.py serve             serve each flow
+python cancel_flows.py serve NAME        serve one flow under that name
+python cancel_flows.py runner NAME       the same with a runner that SIGUSR1 stops in its code
+python cancel_flows.py SOURCE DESTINATION BLOCK
+"""
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
-import time
+import threading
 from typing import Any
 
 from prefect import flow, serve
+from prefect.runner import Runner
 
 from prefect_topaz import (
     EvoLinkUpscaler,
@@ -28,7 +37,7 @@ def order_and_leave(
 ) -> None:
     """Order, and then do something else: no wait is there to be interrupted."""
     submit_upscale(source, upscaler, destination)
-    time.sleep(600)
+    threading.Event().wait()
 
 
 def serve_all() -> None:
@@ -41,6 +50,19 @@ def serve_all() -> None:
     serve(*(one.to_deployment(name) for name, one in flows.items()), limit=10)
 
 
+async def run_until_stopped(name: str) -> None:
+    """Run a runner that is stopped by its program, as for a redeploy, and not by a signal."""
+    runner = Runner(name=name)
+    await runner.aadd_flow(aupscale_video, name)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stop.set)
+    running = asyncio.create_task(runner.start())
+    print(f"{name} is served", flush=True)  # noqa: T201  # whom it is told reads the output
+    await stop.wait()
+    await runner.astop()
+    await running
+
+
 def run(source: str, destination: str, block: str) -> None:
     """Upscale as a user's script does, with no runner above it."""
     kind = OxenUpscaler if block.startswith("oxen") else EvoLinkUpscaler
@@ -48,7 +70,14 @@ def run(source: str, destination: str, block: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["serve"]:
-        serve_all()
-    else:
-        run(*sys.argv[1:])
+    match sys.argv[1:]:
+        case ["serve"]:
+            serve_all()
+        case ["serve", name]:
+            serve(aupscale_video.to_deployment(name))
+        case ["flow.serve", name]:
+            aupscale_video.serve(name)
+        case ["runner", name]:
+            asyncio.run(run_until_stopped(name))
+        case arguments:
+            run(*arguments)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from prefect import get_client
 
 from prefect_topaz import (
     EvoLinkCredentials,
@@ -18,7 +22,7 @@ from prefect_topaz import (
     submit_upscale,
 )
 from prefect_topaz.sandbox import Sandbox
-from tests.prefect.support import Api, until
+from tests.prefect.support import ROOT, Api, until
 
 SCRIPT = Path(__file__).with_name("cancel_flows.py")
 # Runners ask for work every second, and not every ten or fifteen.
@@ -56,6 +60,29 @@ def signal_run(run_id: str, number: int) -> None:
         os.kill(pid, number)
 
 
+def automate(*options: str) -> str:
+    """Create the automations as an operator does, and give what the script says."""
+    command = [sys.executable, "deployments/automations.py", "--settle", "settle/settle", *options]
+    done = subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def automations(api: Api) -> list[dict[str, Any]]:
+    """List the automations of this package."""
+    found = api.post("automations/filter")
+    return [one for one in found if one["name"].startswith("topaz: ")]
+
+
+def forget_automations(api: Api) -> None:
+    """Delete the automations of this package: they watch by name, whatever test it is."""
+    with get_client(sync_client=True) as client:
+        for one in automations(api):
+            client.delete_automation(one["id"])
+
+
 @dataclass(frozen=True)
 class Scene:
     """One work at one provider, which takes its time."""
@@ -86,11 +113,11 @@ class Scene:
     def status(self) -> str:
         return self.sandbox.jobs[self.job_id].status
 
-    def start(self, deployment: str) -> str:
+    def start(self, deployment: str, **options: Any) -> str:
         """Start a deployment's run, and give its id; see `await_purchase`."""
         (found,) = (one for one in self.api.post("deployments/filter") if one["name"] == deployment)
         path = f"deployments/{found['id']}/create_flow_run"
-        return str(self.api.post(path, parameters=self.parameters)["id"])
+        return str(self.api.post(path, parameters=self.parameters, **options)["id"])
 
     def await_purchase(self, *, looked: bool = True) -> None:
         """Return once the job is bought, written down and, where somebody waits, looked at."""
@@ -111,8 +138,8 @@ class Scene:
         assert ended["state_type"] == "CANCELLED", ended["state"]
         return time.monotonic() - began
 
-    def set_state(self, run_id: str, kind: str) -> None:
-        self.api.post(f"flow_runs/{run_id}/set_state", state={"type": kind})
+    def set_state(self, run_id: str, kind: str, *, force: bool = False) -> None:
+        self.api.post(f"flow_runs/{run_id}/set_state", state={"type": kind}, force=force)
 
     def said(self, run_id: str, start: str) -> str:
         """Give the run's log, once a line that starts so has come."""

@@ -19,11 +19,17 @@ from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from pydantic import SecretStr
 
 import prefect_topaz
-from prefect_topaz import EvoLinkCredentials, EvoLinkUpscaler, OxenCredentials, OxenUpscaler
+from prefect_topaz import (
+    EvoLinkCredentials,
+    EvoLinkUpscaler,
+    OxenCredentials,
+    OxenUpscaler,
+    StorageLocation,
+)
 from prefect_topaz.errors import Unauthorized
 from tests.prefect.support import ROOT, program
 
-BLOCKS = (OxenCredentials, EvoLinkCredentials, OxenUpscaler, EvoLinkUpscaler)
+BLOCKS = (OxenCredentials, EvoLinkCredentials, OxenUpscaler, EvoLinkUpscaler, StorageLocation)
 CANARY = "sk-canary-a3f91c"
 
 
@@ -60,6 +66,7 @@ def test_slugs_and_names_never_change() -> None:
         ("evolink-credentials", "EvoLink Credentials"),
         ("oxen-topaz-upscaler", "Oxen.ai Topaz Upscaler"),
         ("evolink-topaz-upscaler", "EvoLink Topaz Upscaler"),
+        ("storage-location", "Storage Location"),
     }
 
 
@@ -106,10 +113,10 @@ async def test_blocks_are_saved_and_loaded_from_async_code() -> None:
     assert loaded.credentials.api_key.get_secret_value() == CANARY
 
 
-def test_registering_the_package_registers_exactly_four_blocks(api) -> None:
+def test_registering_the_package_registers_exactly_five_blocks(api) -> None:
     command = [program("prefect"), "block", "register", "-m", "prefect_topaz"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert "Successfully registered 4 blocks" in done.stdout
+    assert "Successfully registered 5 blocks" in done.stdout
     assert not done.stderr
     known = {one["slug"] for one in api.post("block_types/filter")}
     assert {one._block_type_slug for one in BLOCKS} <= known

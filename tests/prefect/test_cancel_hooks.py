@@ -85,6 +85,14 @@ def test_the_hook_works_inside_a_running_loop(it) -> None:
     assert it.status == "cancelled"
 
 
+def test_a_runner_that_is_stopped_cancels_no_job(it) -> None:
+    """It cancels its runs, for a redeploy say, and their hooks with them; no person means it."""
+    run = ordered(it)
+    cancel_upscales_on_cancellation(orders, run, Cancelling(message="Runner is shutting down."))
+    assert "the next run goes on with it, which buys nothing" in it.said(str(run.id), "job ")
+    it.assert_kept()
+
+
 def test_a_job_that_a_called_flow_ordered_belongs_to_the_run_too(it) -> None:
     cancelled(it, ordered(it, by=calls), "job ")
     assert it.status == "cancelled"

@@ -23,7 +23,7 @@ from prefect_topaz import (
     aupscale_video,
     upscale_video,
 )
-from prefect_topaz.engine.purchase import JOURNAL
+from prefect_topaz.engine.destinations import JOURNAL
 from prefect_topaz.errors import UnusableDestination
 from prefect_topaz.sandbox import make_clip
 from prefect_topaz.tasks import astore_upscale, asubmit_upscale, await_for_upscale

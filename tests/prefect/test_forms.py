@@ -51,6 +51,9 @@ def test_numbers_have_their_bounds() -> None:
         assert {"exclusiveMinimum": 0, "type": "number"} in one[name]["anyOf"]
     assert one["verify"]["enum"] == ["standard", "strict", "off"]
     many = parameter_schema(upscale_videos.fn).properties
+    for form in (one, many):
+        assert (form["attempts"]["minimum"], form["attempts"]["maximum"]) == (1, 10)
+        assert form["attempts"]["default"] == 1
     assert (many["max_in_flight"]["minimum"], many["max_in_flight"]["maximum"]) == (1, 1000)
 
 
@@ -71,6 +74,10 @@ def test_block_forms_have_bounds_choices_and_hidden_keys() -> None:
     assert oxen["mode"]["enum"] == ["queue", "sync"]
     factor = EvoLinkUpscaler.model_json_schema()["properties"]["upscale_factor"]
     assert factor["enum"] == ["1", "2", "4"]
+    resend = EvoLinkUpscaler.model_json_schema()["properties"]["resend_unknown"]
+    assert (resend["type"], resend["default"]) == ("boolean", False)
+    assert "both are charged" in resend["description"]
+    assert "resend_unknown" not in oxen
     for block in (OxenCredentials, EvoLinkCredentials):
         schema = block.model_json_schema()
         assert schema["secret_fields"] == ["api_key"]

@@ -39,7 +39,14 @@ def world(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.options["key"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.options["secret"])
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.options["client_kwargs"]["endpoint_url"])
-    return {"https://example.com/clip.mp4": sandbox.host(clip), "s3://bucket": s3.url}
+    s3.fs.put_file(str(clip), f"{s3.url}/raw/clips/2026/clip.mp4")
+    return {
+        "https://example.com/clip.mp4": sandbox.host(clip),
+        "s3://bucket": s3.url,
+        "s3://raw": f"{s3.url}/raw",
+        '"key": "..."': f'"key": "{s3.options["key"]}"',
+        '"secret": "..."': f'"secret": "{s3.options["secret"]}"',
+    }
 
 
 def test_the_examples_run_in_the_order_in_which_they_are_read(
@@ -60,6 +67,7 @@ def test_the_examples_run_in_the_order_in_which_they_are_read(
     (video,) = names["videos"]
     assert isinstance(video, StoredVideo)
     assert Path("upscaled/clip-large.mp4").exists()
+    assert Path("upscaled/raw/clip-2x.mp4").exists()
     assert s3.fs.exists(f"{s3.url}/upscaled/clip-2x.mp4.json")
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import getpass
 import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import flow
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
 
 from prefect_topaz import (
     EvoLinkUpscaler,
@@ -19,6 +24,7 @@ from prefect_topaz import (
     upscale_video,
 )
 from prefect_topaz.errors import InvalidRequest
+from prefect_topaz.settlement import person
 from tests.prefect.support import FAST
 
 
@@ -27,10 +33,15 @@ def test_both_colours_have_one_signature() -> None:
     assert asettle_upscales.name == settle_upscales.name
 
 
-def states(state: Any, api: Any) -> list[str]:
+def rows(state: Any, api: Any) -> list[dict[str, str]]:
     """Read the table that the UI shows."""
     (table,) = api.artifacts(state.state_details.flow_run_id, "table")
-    return [row["state"] for row in json.loads(table["data"])]
+    found: list[dict[str, str]] = json.loads(table["data"])
+    return found
+
+
+def states(state: Any, api: Any) -> list[str]:
+    return [row["state"] for row in rows(state, api)]
 
 
 def test_a_paid_result_that_no_run_waits_for_is_claimed(oxen, sandbox, clip, tmp_path, api) -> None:
@@ -105,3 +116,56 @@ def test_a_ruling_on_work_that_is_not_there_is_refused(
 
 def test_an_empty_journal_is_settled(oxen: OxenUpscaler, tmp_path: Path) -> None:
     assert settle_upscales(f"{tmp_path}/nothing/", oxen).items == ()
+
+
+def test_the_form_takes_one_job_or_a_list_of_them() -> None:
+    block = {"credentials": {"api_key": "key"}}
+    for jobs in ("one", ["one", "two"]):
+        given = {"destination": "/videos/", "upscaler": block, "adopt": {"key": jobs}}
+        assert settle_upscales.validate_parameters(given)["adopt"] == {"key": jobs}
+
+
+def test_what_may_have_been_paid_for_nothing_is_summed_in_the_table(
+    lost, evolink, tmp_path, api
+) -> None:
+    state = settle_upscales(f"{tmp_path}/", evolink, give_up=[lost], return_state=True)
+    given_up, total = rows(state, api)
+    assert (given_up["state"], given_up["billed"]) == ("given_up", "maybe")
+    assert (total["state"], total["source"]) == ("sum", "1 abandoned")
+    assert total["cost"] == state.result().abandoned_cost == "1 of unknown cost"
+
+
+def test_a_ruling_is_written_down_with_the_flow_run_and_the_account(
+    lost, evolink, tmp_path
+) -> None:
+    state = settle_upscales(f"{tmp_path}/", evolink, give_up=[lost], return_state=True)
+    events = [json.loads(file.read_text()) for file in (tmp_path / ".topaz" / lost).glob("*.json")]
+    (event,) = (one for one in events if "ruling" in one)
+    assert (event["ruling"], event["ruled_by"]) == ("give_up", getpass.getuser())
+    assert event["flow_run_id"] == str(state.state_details.flow_run_id)
+    assert event["at"]
+
+
+@pytest.mark.parametrize(
+    ("creator", "said"),
+    [
+        ({"type": "USER", "display_value": "ada"}, "ada"),
+        ({"type": "AUTOMATION", "display_value": "after a crash"}, "automation after a crash"),
+        ({"type": "SCHEDULE", "display_value": None}, getpass.getuser()),
+        (None, getpass.getuser()),
+    ],
+)
+def test_who_rules_is_who_prefect_says_started_the_run(creator: Any, said: str) -> None:
+    run = FlowRun.model_validate({"flow_id": "0" * 32, "created_by": creator})
+    with FlowRunContext.model_construct(flow_run=run):
+        assert person() == said
+
+
+def test_a_deployed_flow_rules_as_well(lost, evolink, tmp_path) -> None:
+    """What `flows/settle.py` does: the body of the flow in a flow run of its own."""
+
+    @flow
+    async def settle() -> Any:
+        return await asettle_upscales.fn(f"{tmp_path}/", evolink, buy_again=[lost])
+
+    assert [item.state for item in asyncio.run(settle()).items] == ["released"]

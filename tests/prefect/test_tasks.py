@@ -257,7 +257,7 @@ def test_a_persisted_job_goes_on_in_another_process_with_the_blocks_settings(
     job = submit_upscale(sandbox.host(clip), oxen, RemoteFileSystem.load(name))
     text = job.model_dump_json()
     assert s3.options["client_kwargs"]["endpoint_url"] not in text
-    assert UpscaleJob.model_validate_json(text).destination.block == name
+    assert UpscaleJob.model_validate_json(text).destination.block == f"remote-file-system/{name}"
     code = f"""
 import sys
 from prefect_topaz import OxenUpscaler, UpscaleJob, store_upscale, wait_for_upscale

@@ -15,7 +15,7 @@ from prefect_topaz import errors
 from prefect_topaz.models import Order
 from prefect_topaz.wire import Accepted, Refused, Reply, Unclear
 from tests.providers.answers import BODIES, DEEP, anywhere, reply, thorough
-from tests.providers.samples import SIGNED, Samples
+from tests.providers.samples import SIGNED, UPLOAD, Samples
 
 
 class ReadingContract:
@@ -122,7 +122,8 @@ class ReadingContract:
         for read in (
             lambda: dialect.read_lookup(self.samples.order(), "digest", [answer]),
             lambda: dialect.read_batch(answer),
-            lambda: dialect.read_upload(answer),
+            lambda: dialect.read_upload(UPLOAD, answer),
+            lambda: dialect.read_quota(answer),
         ):
             with contextlib.suppress(errors.TopazError):
                 read()

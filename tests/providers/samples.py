@@ -19,6 +19,7 @@ from prefect_topaz.wire import Call, Upload
 
 KEY = "the-api-key"
 SOURCE = "https://example.com/clip.mp4"
+UPLOAD = Upload(Path(__file__).open, "file", "clip.mp4", 1, folder="copy")
 SIGNED = f"{SOURCE}?X-Amz-Signature=CANARY&x=(1)"
 
 # A dialect may use values and patterns, and nothing that acts or varies.
@@ -83,7 +84,8 @@ def every_call(dialect: Dialect, order: Order) -> dict[str, list[Call]]:
         "key": "topaz-0123456789abcdef",
         "job_id": "job",
         "job_ids": ["job", "other"],
-        "upload": Upload(Path(__file__), "file", "clip.mp4", 1),
+        "upload": UPLOAD,
+        "reference": "sandbox/clips/main/copy/clip.mp4",
     }
     calls: dict[str, list[Call]] = {}
     for name, method in inspect.getmembers(dialect, inspect.ismethod):

@@ -98,6 +98,11 @@ def test_a_refused_callback_is_shown_without_its_query():
     assert "CANARY" not in str(caught.value)
 
 
+def test_a_second_sending_is_off_until_somebody_asks_for_it():
+    assert not EvoLinkOptions().order().resend_unknown
+    assert EvoLinkOptions(resend_unknown=True).order().resend_unknown
+
+
 def test_an_unknown_option_is_refused():
     with pytest.raises(ValueError, match="resolution"):
         EvoLinkOptions(resolution="4k")

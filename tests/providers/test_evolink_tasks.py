@@ -1,17 +1,17 @@
 """EvoLink's tasks, listings and files: what each answer means (docs/providers.md, 2.4 to 2.10)."""
 
+from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prefect_topaz import errors
-from prefect_topaz.providers.evolink import UPLOAD_LIMIT, EvoLinkOptions, Provider
-from prefect_topaz.wire import Upload
+from prefect_topaz.providers._evolink_files import UPLOAD_LIMIT
+from prefect_topaz.providers.evolink import EvoLinkOptions, Provider
 from tests.providers.answers import reply
 from tests.providers.live import shop_of
-from tests.providers.samples import SOURCE
+from tests.providers.samples import SOURCE, UPLOAD
 from tests.providers.test_evolink import LINK, TASK, evolink, task
 
 
@@ -104,19 +104,50 @@ async def test_many_tasks_are_asked_for_fifty_at_a_time(sandbox, clip):
 )
 def test_an_upload_may_fail_with_http_200(body):
     with pytest.raises(errors.TopazError):
-        evolink.read_upload(reply(200, body))
+        evolink.read_upload(UPLOAD, reply(200, body))
 
 
 def test_an_upload_goes_to_the_files_host():
-    call = evolink.upload(Upload(Path(__file__), "file", "clip.mp4", 1))
+    call = evolink.upload(UPLOAD)
     assert call.url == "https://files-api.evolink.ai/api/v1/files/upload/stream"
     assert evolink.origins == {"https://api.evolink.ai", "https://files-api.evolink.ai"}
     body = {"success": True, "code": 200, "data": {"file_url": SOURCE}}
-    assert evolink.read_upload(reply(200, body)) == SOURCE
+    assert evolink.read_upload(UPLOAD, reply(200, body)).url.reveal() == SOURCE
+
+
+def test_an_upload_tells_its_id_and_when_it_expires():
+    data = {"file_url": SOURCE, "file_id": "f/1", "expires_at": "2026-03-04T12:00:00+08:00"}
+    body = {"success": True, "code": 200, "data": data}
+    found = evolink.read_upload(UPLOAD, reply(200, body))
+    assert str(found.expires_at) == "2026-03-04 12:00:00+08:00"
+    call = evolink.discard(found.reference)
+    assert (call.method, call.url.rpartition("/")[2]) == ("DELETE", "f%2F1")
+
+
+@pytest.mark.parametrize("said", [None, "", 7, "tomorrow", "2026-03-04T12:00:00"])
+def test_an_expiry_that_cannot_be_read_is_none(said):
+    body = {"success": True, "data": {"file_url": SOURCE, "file_id": 7, "expires_at": said}}
+    found = evolink.read_upload(UPLOAD, reply(200, body))
+    assert (found.reference, found.expires_at) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "data", "full"),
+    [
+        (200, {"remain_files": 0, "max_files": 100, "quota_reason": "free plan"}, True),
+        (200, {"remain_files": 0}, True),
+        (200, {"remain_files": 1}, False),
+        (200, {"remain_files": None}, False),
+        (200, [], False),
+        (500, {"remain_files": 0}, False),
+    ],
+)
+def test_only_a_plain_no_room_says_that_the_store_is_full(status, data, full):
+    assert (evolink.read_quota(reply(status, {"success": True, "data": data})) is not None) == full
 
 
 def test_a_file_that_is_too_large_is_not_uploaded():
-    large = Upload(Path("large.mp4"), "file", "large.mp4", UPLOAD_LIMIT + 1)
+    large = replace(UPLOAD, size=UPLOAD_LIMIT + 1)
     with pytest.raises(errors.UnusableSource, match=r"larger than .* \(95 MiB\)"):
         evolink.upload(large)
 

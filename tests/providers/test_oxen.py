@@ -261,11 +261,9 @@ def test_only_documented_statuses_prove_a_refusal():
     assert proving == set(TestOxen.samples.proving)
 
 
-def test_there_is_no_store_for_local_files_and_no_batch():
+def test_there_is_no_batch():
     assert oxen.batch(["a"]) is None
     assert oxen.read_batch(reply(200, {})) == {}
-    with pytest.raises(errors.TopazError):
-        oxen.read_upload(reply(200, {}))
 
 
 async def test_the_sandbox_takes_every_order_and_its_parameters(sandbox, clip):

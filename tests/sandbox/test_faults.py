@@ -18,6 +18,9 @@ def calls(api):
     (job_id,), task_id = api.enqueue(), api.create().json()["id"]
     blocking = {"model": "topazlabs-video-upscale", "input_video": api.source}
     files = {"file": ("a.mp4", b"x", "video/mp4")}
+    author = {"message": "m", "name": "n", "email": "e@example.com"}
+    stored = "/api/repos/me/clips/file/main/a.mp4"
+    api.post("/api/repos", {"namespace": "me", "name": "clips"})
     return [
         ("submit", lambda: api.post("/api/ai/queue", blocking)),
         ("submit", api.create),
@@ -34,8 +37,18 @@ def calls(api):
         ("models", lambda: api.get("/v1/models")),
         ("credits", lambda: api.get("/v1/credits")),
         ("upload", lambda: api.http.post("/api/v1/files/upload/stream", files=files)),
+        ("upload", lambda: api.http.put(stored, files=files, data=author)),
+        ("quota", lambda: api.get("/api/v1/files/quota")),
+        ("delete", lambda: removed(api)),
         ("media", lambda: api.http.get(api.source)),
     ]
+
+
+def removed(api):
+    """Delete a file, a fresh one each time."""
+    files = {"file": ("a.mp4", b"x", "video/mp4")}
+    made = api.http.post("/api/v1/files/upload/stream", files=files)
+    return api.http.delete(f"/api/v1/files/{made.json()['data']['file_id']}")
 
 
 def test_the_calls_of_this_module_cover_every_operation(api):
@@ -426,7 +439,7 @@ def test_faults_are_used_up_in_the_order_they_were_asked(api):
         ("submit", "delay", {"seconds": -1}, "must not be negative"),
         ("submit", "5xx", {"status": 700}, "HTTP status of an error"),
         ("submit", "5xx", {"accepted": 1}, "must be bool"),
-        ("job", "wrong_video", {"what": "sound"}, "allowed: size, duration, silent, fps"),
+        ("job", "wrong_video", {"what": "sound"}, "allowed: size, duration, silent, fps, another"),
         ("submit", "cut", {"provider": "other"}, "allowed: oxen, evolink"),
     ],
 )
@@ -451,3 +464,12 @@ def test_every_kind_is_written_as_it_is_asked():
     for kind, rule in RULES.items():
         operation = rule.operations[0]
         assert make_fault(*parse_fault(f"{operation}:{kind}")).kind == kind
+
+
+@pytest.mark.parametrize("what", ["another", "black", "frozen", "shifted"])
+def test_a_job_can_show_something_else_in_a_video_of_the_right_shape(api, probe, what):
+    right = api.http.get(api.evolink_link()).content
+    api.sandbox.fault("job", "wrong_video", what=what)
+    wrong = api.http.get(api.evolink_link()).content
+    assert probe(wrong) == probe(right)
+    assert wrong != right

@@ -182,6 +182,42 @@ def test_an_upload_expires(start, clock):
     assert httpx.get(url).status_code == 404
 
 
+def upload(api, name="a.mp4"):
+    files = {"file": (name, b"x", "video/mp4")}
+    return api.http.post("/api/v1/files/upload/stream", files=files)
+
+
+def test_an_uploaded_file_can_be_listed_and_deleted(api):
+    first, second = (upload(api, name).json()["data"] for name in ("a.mp4", "b.mp4"))
+    listed = api.get("/api/v1/files/list").json()["data"]
+    assert [one["file_id"] for one in listed["list"]] == [second["file_id"], first["file_id"]]
+    assert api.get("/api/v1/files/list", page=2, pageSize=1).json()["data"]["list"] == [first]
+    where = f"/api/v1/files/{first['file_id']}"
+    assert api.http.delete(where).json()["success"]
+    assert api.http.delete(where).status_code == 404
+    assert httpx.get(first["file_url"]).status_code == 404
+    assert httpx.get(second["file_url"]).status_code == 200
+    assert [one.deleted for one in api.sandbox.uploads()] == [True, False]
+    assert api.get("/api/v1/files/quota").json()["data"]["used_files"] == 1
+
+
+def test_the_files_api_may_know_no_deleting(start):
+    api = start(choices=Choices(files_delete=False))
+    file_id = upload(api).json()["data"]["file_id"]
+    assert api.http.delete(f"/api/v1/files/{file_id}").status_code == 404
+    assert api.get("/api/v1/files/list").status_code == 404
+
+
+def test_a_full_store_takes_a_file_when_another_expires(start, clock):
+    api = start(clock=clock, choices=Choices(max_files=1))
+    assert upload(api).status_code == 200
+    full = upload(api)
+    assert (full.status_code, full.json()["success"]) == (400, False)
+    assert api.get("/api/v1/files/quota").json()["data"]["remain_files"] == 0
+    clock.now += 72 * 3600
+    assert upload(api).status_code == 200
+
+
 def test_bad_uploads_are_refused_in_the_files_shape(api):
     base = "/api/v1/files/upload"
     replies = [
