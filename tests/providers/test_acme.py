@@ -20,7 +20,8 @@ from prefect_topaz.providers import Candidate, Dialect
 from prefect_topaz.providers._base import reject_reason
 from prefect_topaz.providers._reading import links, number
 from prefect_topaz.redaction import SignedUrl, redact
-from prefect_topaz.sandbox import make_clip
+from prefect_topaz.sandbox.shapes import Recipe
+from prefect_topaz.sandbox.upscale import upscale
 from prefect_topaz.wire import Accepted, Call, Refused, Reply, SubmitVerdict, Unclear
 from tests.engine.bench import Clock
 from tests.providers.contract import ProviderContract
@@ -223,7 +224,8 @@ class TestAcme(ProviderContract):
 
     @pytest.fixture
     def server(self, clip: Path, tmp_path: Path) -> Iterator[Films]:
-        brushed = make_clip(tmp_path / "brushed.mp4", seconds=0.5, size=(128, 72), fps=10)
+        brushed, twice = tmp_path / "brushed.mp4", Recipe(factor=2)
+        upscale(clip, brushed, twice, on_progress=lambda *_: None, stopped=lambda: False)
         with Films(clip, brushed, Clock()) as server:
             thread = threading.Thread(target=server.serve_forever, args=(0.01,))
             thread.start()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from s3fs import S3FileSystem
 
 from prefect_topaz import places
 from prefect_topaz.stores import open_store
@@ -97,6 +98,7 @@ def s3_environment(s3: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.options["key"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.options["secret"])
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.options["client_kwargs"]["endpoint_url"])
+    S3FileSystem.clear_instance_cache()  # one made without these would still be handed out
 
 
 @pytest.fixture(autouse=True)
