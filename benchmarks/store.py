@@ -14,13 +14,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import httpx
-from common import MEBIBYTE, Turns, parse_size, row, running, show_size, show_table, take_turns
+from common import MEBIBYTE, parse_size, row, running, show_size, show_table, take_turns
 
 from prefect_topaz.download import fetch
 from prefect_topaz.outgoing import Outgoing
@@ -51,7 +51,6 @@ async def _store(url: str, work: Path, folder: Folder | None) -> None:
     )
     if outgoing is not None:
         outgoing.commit(fetched.path)
-    fetched.path.unlink()
 
 
 def curl(url: str, file: Path, *, synced: bool = False) -> None:
@@ -60,7 +59,6 @@ def curl(url: str, file: Path, *, synced: bool = False) -> None:
     if synced:
         with file.open("rb+") as opened:
             os.fsync(opened.fileno())
-    file.unlink()
 
 
 def download_then_put(url: str, file: Path, folder: Folder) -> None:
@@ -71,7 +69,11 @@ def download_then_put(url: str, file: Path, folder: Folder) -> None:
             opened.write(piece)
             digest.update(piece)
     folder.fs.put_file(str(file), folder.file("theirs.mp4"))
-    file.unlink()
+
+
+def _clean(work: Path) -> None:
+    for path in work.rglob("*.mp4"):
+        path.unlink()
 
 
 def measure_local(source: Path, work: Path, runs: int, *, limited: bool) -> list[list[str]]:
@@ -79,11 +81,16 @@ def measure_local(source: Path, work: Path, runs: int, *, limited: bool) -> list
     local = Folder(fsspec.filesystem("file"), str(work / "out"))
     with running("server.py", source, *(("--rate", _RATE) if limited else ())) as origin:
         url, file = f"{origin}/clip.mp4", work / "curl.mp4"
+        clean = partial(_clean, work)
         if limited:
-            turns = _turns(runs, lambda: store(url, work, local), lambda: curl(url, file))
+            turns = take_turns(
+                runs, lambda: store(url, work, local), lambda: curl(url, file), clean
+            )
             return [row(f"to the disk, each connection {_RATE}B/s | curl", turns, 0.25)]
-        plain = _turns(runs, lambda: store(url, work), lambda: curl(url, file))
-        synced = _turns(runs, lambda: store(url, work, local), lambda: curl(url, file, synced=True))
+        plain = take_turns(runs, lambda: store(url, work), lambda: curl(url, file), clean)
+        synced = take_turns(
+            runs, lambda: store(url, work, local), lambda: curl(url, file, synced=True), clean
+        )
     return [
         row("fetched and hashed | curl", plain, 1.1),
         row("to the disk, synced | curl, synced", synced, 1.1),
@@ -95,21 +102,18 @@ def measure_s3(source: Path, work: Path, runs: int, server: str, rate: str = "")
     limit = ("--rate", rate) if rate else ()
     with running("server.py", source, *limit) as origin, running(server) as endpoint:
         fs: Any = fsspec.filesystem("s3", **_SETTINGS, client_kwargs={"endpoint_url": endpoint})
-        if "moto" in server or "s3_server" in server:
+        if server != "sink.py":
             fs.mkdir("bucket")
         folder, url = Folder(fs, "bucket/out"), f"{origin}/clip.mp4"
-        turns = _turns(
+        turns = take_turns(
             runs,
             lambda: store(url, work, folder),
             lambda: download_then_put(url, work / "theirs.mp4", folder),
+            partial(_clean, work),
         )
     name = "S3 that keeps nothing" if server == "sink.py" else "S3 (moto)"
     served = f", each connection {rate}B/s" if rate else ""
     return row(f"to {name}{served} | httpx, then fs.put", turns, 0.7)
-
-
-def _turns(runs: int, ours: Callable[[], None], theirs: Callable[[], None]) -> Turns:
-    return take_turns(runs, ours, theirs)
 
 
 def main() -> int:

@@ -123,7 +123,7 @@ async def aupscale_videos(
         max_cost: US dollars that each video may cost at most.
         deadline_seconds: Seconds to wait for each video at most.
         poll_seconds: Seconds between looks to begin with; empty for what the provider advises.
-        cancel_on_timeout: Whether a job is cancelled when that time has passed.
+        cancel_on_timeout: Whether a job is cancelled when that time, or Prefect's own time-out, has passed.
         verify: How strict the results are compared with the order.
         overwrite: Whether other files at the destination may be replaced.
         source_storage: Where the sources are, if they are given as paths there: a folder as an
@@ -189,7 +189,7 @@ def upscale_videos(
         max_cost: US dollars that each video may cost at most.
         deadline_seconds: Seconds to wait for each video at most.
         poll_seconds: Seconds between looks to begin with; empty for what the provider advises.
-        cancel_on_timeout: Whether a job is cancelled when that time has passed.
+        cancel_on_timeout: Whether a job is cancelled when that time, or Prefect's own time-out, has passed.
         verify: How strict the results are compared with the order.
         overwrite: Whether other files at the destination may be replaced.
         source_storage: Where the sources are, if they are given as paths there: a folder as an

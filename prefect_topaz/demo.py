@@ -155,7 +155,7 @@ def _tell(video: StoredVideo, purchases: int) -> None:
     say(f"Frame size  {before} before, {video.width}x{video.height} after")
     cost = f"${video.cost.estimate}" if video.cost.estimate is not None else "unknown"
     say(f"Real cost   {cost} ({video.cost.basis})")
-    say(f"Preview     {video.preview_url or 'none'} (before | after)")
+    say(f"Preview     {video.preview_url or 'none'} (before | after | difference)")
     say(f"Receipt     {video.receipt_url}")
     say(f"Bought      {purchases} in this sandbox's ledger" + (", now: 0" if video.cached else ""))
     for warning in video.warnings:

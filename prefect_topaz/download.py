@@ -21,6 +21,8 @@ from prefect_topaz.transport import Sleep
 P = ParamSpec("P")
 T = TypeVar("T")
 _CONNECTIONS: Final = 8
+_STEP: Final = 0.05  # seconds after which another connection may join
+_FAST: Final = 128 * 2**20  # bytes a second; a connection above that is slowed down by company
 _TRIES: Final = 6  # in a row without a new byte
 
 
@@ -110,11 +112,13 @@ class _Version:
         self._threads = ThreadPoolExecutor(_CONNECTIONS + 1, thread_name_prefix="download")
         self._loop = asyncio.get_running_loop()
         self._planned = asyncio.Event()
+        self._active = 1
 
     async def fetch(self) -> Fetched:
         following = self._in_thread(self.arrival.follow, self._follower)
         workers = [asyncio.ensure_future(self._lead())]
-        workers += [asyncio.ensure_future(self._help()) for _ in range(_CONNECTIONS - 1)]
+        joining = (number * _STEP for number in range(1, _CONNECTIONS))
+        workers += [asyncio.ensure_future(self._join(delay)) for delay in joining]
         try:
             await asyncio.gather(*workers)
             sha256 = await following
@@ -146,8 +150,20 @@ class _Version:
         await self._bring(self.arrival.first)
         await self._help()
 
-    async def _help(self) -> None:
+    async def _join(self, delay: float) -> None:
+        """Help from when the connections that there are turn out to be slow."""
         await self._planned.wait()
+        began = self._loop.time()
+        while self.arrival.has_more:
+            await asyncio.sleep(delay)
+            rate = self.arrival.received / (self._loop.time() - began)
+            if rate < self._active * _FAST:
+                self._active += 1
+                await self._help()
+                return
+            delay = _STEP
+
+    async def _help(self) -> None:
         while (part := self.arrival.take()) is not None:
             await self._bring(part)
 

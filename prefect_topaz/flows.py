@@ -60,7 +60,7 @@ async def aupscale_video(
             is refused then.
         deadline_seconds: Seconds to wait at most; the job runs on after that.
         poll_seconds: Seconds between looks to begin with; empty for what the provider advises.
-        cancel_on_timeout: Whether a job is cancelled when that time has passed.
+        cancel_on_timeout: Whether a job is cancelled when that time, or Prefect's own time-out, has passed.
         verify: How strict the result is compared with the order.
         overwrite: Whether another file at the destination may be replaced.
         source_storage: Where the source is, if it is given as a path there: a folder as an fsspec
@@ -135,7 +135,7 @@ def upscale_video(
             is refused then.
         deadline_seconds: Seconds to wait at most; the job runs on after that.
         poll_seconds: Seconds between looks to begin with; empty for what the provider advises.
-        cancel_on_timeout: Whether a job is cancelled when that time has passed.
+        cancel_on_timeout: Whether a job is cancelled when that time, or Prefect's own time-out, has passed.
         verify: How strict the result is compared with the order.
         overwrite: Whether another file at the destination may be replaced.
         source_storage: Where the source is, if it is given as a path there: a folder as an fsspec

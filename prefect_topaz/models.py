@@ -301,7 +301,7 @@ class StoredVideo(Frozen):
     Attributes:
         url: Where the video is.
         receipt_url: Where its receipt (JSON, a superset of this value) is.
-        preview_url: Where the before | after picture is; None if none could be made.
+        preview_url: Where the before | after | difference picture is; None if none could be made.
         bytes: Size of the file.
         sha256: Hex digest of the file.
         width: Pixels, as displayed.

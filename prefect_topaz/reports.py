@@ -150,7 +150,7 @@ def summary(video: StoredVideo, receipt: Receipt | None, picture: bytes | None) 
     if picture is not None:
         # Inside the artifact the picture never expires and needs no public address.
         data = base64.b64encode(picture).decode()
-        lines += ["", f"![before | after](data:image/jpeg;base64,{data})"]
+        lines += ["", f"![before | after | difference](data:image/jpeg;base64,{data})"]
     return "\n".join(lines)
 
 

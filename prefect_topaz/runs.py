@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -34,6 +35,7 @@ from prefect_topaz.outcomes import CancelOutcome, SettleReport
 from prefect_topaz.sources import OpenSource, open_source
 
 SourceLike = str | Path | SecretStr
+_BY_STORE = re.compile(r"#[^#]+#\d+$")  # tag or date, and size: the end of what a store says
 
 
 class Upscales(Protocol):
@@ -170,14 +172,21 @@ async def store(
 async def _source_again(
     client: Client, job: UpscaleJob, source: SourceLike | None, storage: Destination | None
 ) -> OpenSource | None:
-    """Open the source once more, for the preview only: no result waits for it."""
-    text = job.source.label if source is None else _plain(source)
+    """Open the source once more, to compare the result with; None if it is gone."""
+    text, known = job.source.label if source is None else _plain(source), job.source.identity
+    # Asked again where that is cheap: of the store, or of a local file, whose digest is remembered.
+    # Naming the known identity spares reading the whole content for it.
+    asks = _is_cheap(known, text)
     try:
-        # The identity is known already; naming it spares reading the content for it.
         place = await _storage(storage)
-        return await open_source(text, client.dialect, job.source.identity, storage=place)
+        return await open_source(text, client.dialect, None if asks else known, storage=place)
     except Exception:  # noqa: BLE001  # whatever is wrong with it: the video is paid for
         return None
+
+
+def _is_cheap(identity: str, source: str) -> bool:
+    local = identity.startswith("sha256:") and "://" not in source
+    return local or _BY_STORE.search(identity) is not None
 
 
 async def cancel(job: UpscaleJob, upscaler: Upscales) -> CancelOutcome:
@@ -214,7 +223,7 @@ class UpscaleRun(JobRun[StoredVideo]):
     Args:
         job: The job; keep it to find the run again, it is free of secrets.
         upscaler: The block that bought it.
-        source: The source, for the preview.
+        source: The source, to compare the pictures with.
         overwrite: Whether another file at the destination may be replaced.
         source_storage: Where the source is, if it was given as a path there.
     """

@@ -189,7 +189,7 @@ async def await_for_upscale(
         upscaler: The block that bought it, for its key.
         deadline_seconds: Seconds to wait at most.
         poll_seconds: Seconds between looks to begin with; None for what the provider advises.
-        cancel_on_timeout: Whether the job is cancelled when the deadline passes.
+        cancel_on_timeout: Whether the job is cancelled when the deadline, or Prefect's own time-out, passes.
 
     Raises:
         StillRunning: The deadline passed; the job runs on. Billed: yes.
@@ -231,7 +231,7 @@ async def astore_upscale(
         finished: The finished job.
         upscaler: The block that bought it, for its key.
         destination: Where the result goes; None for where it was ordered to.
-        source: The source, for the preview's other half; None to try its recorded place.
+        source: The source, to compare the pictures with; None to try its recorded place.
         source_storage: The folder in which the source is a path.
         verify: `standard`; `strict`, where missing sound or another frame rate is a mismatch too;
             or `off`.

@@ -19,7 +19,7 @@ import pytest
 
 from prefect_topaz.sandbox import Sandbox
 from tests.prefect.cancel_support import QUICK, SCRIPT, Scene, processes_of, scene
-from tests.prefect.support import Process, program, until
+from tests.prefect.support import Process, group_lives, program, until
 
 
 def one(number: signal.Signals) -> Callable[[int], None]:
@@ -80,6 +80,15 @@ def runners(
         for process in processes.values():
             stack.enter_context(process)
         yield processes
+        for process in processes.values():
+            if process.process.poll() is None:  # its test was left out
+                _end(process)
+
+
+def _end(process: Process) -> None:
+    everybody(signal.SIGKILL)(process.process.pid)
+    process.process.wait(20)
+    until(lambda: not group_lives(process.process.pid), "the end of what it started")
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,7 @@ def assert_made(output: str, before: tuple[int, int], after: tuple[int, int]) ->
     assert told(output, "Frame size") == said
     receipt = json.loads(Path(told(output, "Receipt")).read_text())
     assert (receipt["url"], receipt["bytes"]) == (str(video), video.stat().st_size)
-    preview = Path(told(output, "Preview").removesuffix(" (before | after)"))
+    preview = Path(told(output, "Preview").removesuffix(" (before | after | difference)"))
     assert preview.read_bytes().startswith(b"\xff\xd8")
     assert "prefect server start" in output
 

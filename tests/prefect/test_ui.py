@@ -85,7 +85,7 @@ async def test_the_summary_shows_picture_cost_and_job(  # noqa: PLR0917  # fixtu
     run_id = state.state_details.flow_run_id
     summary = next(one for one in api.artifacts(run_id, "markdown") if "Cost" in one["data"])
     await page.goto(f"{server.url}/v2/artifacts/artifact/{summary['id']}")
-    assert await natural_width(page, "before | after") > 100
+    assert await natural_width(page, "before | after | difference") > 100
     for text in (video.job_id, "$0.0187 (charged)", "1920x1080", "(64x36)", video.sha256):
         await expect(page.get_by_text(text).first).to_be_visible(timeout=SECONDS)
     await page.screenshot(path=screenshots / "summary.png", full_page=True)
