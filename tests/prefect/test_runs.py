@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,15 @@ def test_a_token_in_a_callback_is_kept_secret(evolink):
     )
     assert "CANARY" not in repr(secret) + secret.model_dump_json()
     assert secret.order().callback_url.reveal().endswith("CANARY")
+
+
+async def test_a_source_that_was_overwritten_meanwhile_withholds_no_result(
+    evolink, sandbox, clip, tmp_path
+) -> None:
+    """Its headers say the same as before, and its pictures are others."""
+    source = shutil.copy(clip, tmp_path / "source.mp4")
+    run = await evolink.atrigger(source, f"{tmp_path}/out/")
+    await run.await_for_completion(poll_seconds=0.05)
+    Path(source).write_bytes(clip.read_bytes() + b"\0" * 16)
+    (warning,) = (await run.afetch_result()).warnings
+    assert warning.endswith("it was changed since the job was submitted")
