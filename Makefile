@@ -47,10 +47,12 @@ matrix: $(READY) ## Kill the client at every effect and print what became of the
 mutants: $(READY) ## Make the mistakes that would cost money, and see that a test notices each [ARGS=--help]
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-bench: $(READY) ## Measure imports, the speed of storing and its memory [ARGS=--full takes half an hour]
+bench: $(READY) ## Measure imports, the speed of storing, its memory, and verification [ARGS=--full takes an hour]
 	@echo "==> Measuring imports" && $(BIN)/python benchmarks/import_time.py
 	@echo "==> Measuring how fast results are stored" && $(BIN)/python benchmarks/store.py $(ARGS)
 	@echo "==> Measuring the memory that this takes" && $(BIN)/python benchmarks/memory.py $(ARGS)
+	@echo "==> Measuring the price of verification" && $(BIN)/python benchmarks/verify.py $(if $(ARGS),,--seconds 2 --runs 1)
+	$(if $(ARGS),@echo "==> Comparing good and wrong results with their sources" && $(BIN)/python benchmarks/fidelity.py --seconds 5)
 
 constraints: ## Resolve all dependencies anew, for every supported Python, into constraints.txt
 	@echo "==> Resolving dependencies into constraints.txt"

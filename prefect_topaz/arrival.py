@@ -95,11 +95,6 @@ class Arrival:
         some = self.received or len(self._parts) > 1
         return (self.size, self.version) if some else (None, None)
 
-    @property
-    def has_more(self) -> bool:
-        """Whether there are parts that nobody brings yet."""
-        return self._taken < len(self._parts)
-
     def take(self) -> Part | None:
         """Give the next part that nobody brings yet; they are taken in order."""
         with self._changed:

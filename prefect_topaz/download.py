@@ -112,6 +112,7 @@ class _Version:
         self._threads = ThreadPoolExecutor(_CONNECTIONS + 1, thread_name_prefix="download")
         self._loop = asyncio.get_running_loop()
         self._planned = asyncio.Event()
+        self._all_taken = asyncio.Event()
         self._active = 1
 
     async def fetch(self) -> Fetched:
@@ -154,8 +155,7 @@ class _Version:
         """Help from when the connections that there are turn out to be slow."""
         await self._planned.wait()
         began = self._loop.time()
-        while self.arrival.has_more:
-            await asyncio.sleep(delay)
+        while not await self._all_taken_within(delay):
             rate = self.arrival.received / (self._loop.time() - began)
             if rate < self._active * _FAST:
                 self._active += 1
@@ -163,9 +163,17 @@ class _Version:
                 return
             delay = _STEP
 
+    async def _all_taken_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._all_taken.wait(), seconds)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
     async def _help(self) -> None:
         while (part := self.arrival.take()) is not None:
             await self._bring(part)
+        self._all_taken.set()
 
     async def _bring(self, part: Part) -> None:
         """Bring a part, whatever happens on the way."""
