@@ -31,6 +31,8 @@ from prefect_topaz.steps import (
     upscale,
 )
 
+InFlight = Annotated[int, Field(ge=1, le=1000)]
+
 
 def _clashes(sources: Sequence[str], destination: PlaceParameter) -> set[str]:
     """Find sources whose results would have one name at the destination."""
@@ -93,7 +95,7 @@ async def aupscale_videos(
     destination: PlaceParameter,
     upscaler: AnyUpscaler,
     *,
-    max_in_flight: Annotated[int, Field(ge=1, le=1000)] = 8,
+    max_in_flight: InFlight = 8,
     attempts: Attempts = 1,
     journal: PlaceParameter | None = None,
     max_cost: Positive | None = None,
@@ -159,7 +161,7 @@ def upscale_videos(
     destination: PlaceParameter,
     upscaler: AnyUpscaler,
     *,
-    max_in_flight: Annotated[int, Field(ge=1, le=1000)] = 8,
+    max_in_flight: InFlight = 8,
     attempts: Attempts = 1,
     journal: PlaceParameter | None = None,
     max_cost: Positive | None = None,

@@ -101,6 +101,11 @@ def test_the_demo_buys_once_and_finds_it_the_second_time(
     assert len(api.post("flow_runs/filter")) == before
 
 
+def disc(x: int, y: int, number: int) -> int:
+    """Give the brightness of a pixel of a picture in which something can be told."""
+    return 200 if (x - 30 - 2 * number) ** 2 + (y - 20) ** 2 < 200 else 60
+
+
 def odd_clip(path: Path) -> Path:
     """Write a clip with an odd frame size and without sound, as people have them."""
     with av.open(str(path), "w") as clip:
@@ -109,7 +114,12 @@ def odd_clip(path: Path) -> Path:
         for number in range(12):
             frame = av.VideoFrame(97, 55, "yuv444p")
             for plane in frame.planes:
-                plane.update(bytes([number * 20]) * plane.buffer_size)
+                plane.update(
+                    bytes(
+                        disc(i % plane.line_size, i // plane.line_size, number)
+                        for i in range(plane.buffer_size)
+                    )
+                )
             clip.mux(stream.encode(frame))
         clip.mux(stream.encode(None))
     return path
