@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from s3fs import S3FileSystem
 
 from prefect_topaz import EvoLinkUpscaler, OxenUpscaler, StoredVideo
 from prefect_topaz.sandbox import Sandbox
@@ -39,6 +40,7 @@ def world(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.options["key"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.options["secret"])
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.options["client_kwargs"]["endpoint_url"])
+    S3FileSystem.clear_instance_cache()  # one made without these would still be handed out
     s3.fs.put_file(str(clip), f"{s3.url}/raw/clips/2026/clip.mp4")
     return {
         "https://example.com/clip.mp4": sandbox.host(clip),
