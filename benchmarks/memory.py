@@ -22,12 +22,12 @@ from common import MEBIBYTE, parse_size, running, show_size, show_table
 from pydantic import SecretStr
 
 from prefect_topaz.client import Client
+from prefect_topaz.delivery import Outgoing
 from prefect_topaz.download import fetch
 from prefect_topaz.engine.context import Context
 from prefect_topaz.engine.holding import hold
 from prefect_topaz.http import exchange
 from prefect_topaz.journal import Journal, Record
-from prefect_topaz.outgoing import Outgoing
 from prefect_topaz.places import Folder
 from prefect_topaz.providers.oxen import Provider
 from prefect_topaz.redaction import SignedUrl

@@ -22,8 +22,8 @@ import fsspec
 import httpx
 from common import MEBIBYTE, parse_size, row, running, show_size, show_table, take_turns
 
+from prefect_topaz.delivery import Outgoing
 from prefect_topaz.download import fetch
-from prefect_topaz.outgoing import Outgoing
 from prefect_topaz.places import Folder
 from prefect_topaz.redaction import SignedUrl
 

@@ -6,12 +6,11 @@ import hashlib
 from pathlib import Path
 
 from prefect_topaz import errors
-from prefect_topaz.delivery import retrieve
+from prefect_topaz.delivery import Outgoing, retrieve
 from prefect_topaz.download import Fetched, fetch
 from prefect_topaz.engine.checking import Delivery
 from prefect_topaz.http import PIECE
 from prefect_topaz.models import Cost, JobStatus, StoredVideo
-from prefect_topaz.outgoing import Outgoing
 from prefect_topaz.places import copy_file, in_thread, url_of
 from prefect_topaz.redaction import SignedUrl
 

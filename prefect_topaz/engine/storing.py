@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prefect_topaz import errors
 from prefect_topaz.delivery import (
+    Outgoing,
+    check_delivered,
     check_free,
     publish_bytes,
     read_receipt,
@@ -27,7 +29,6 @@ from prefect_topaz.models import (
     Verify,
 )
 from prefect_topaz.naming import target_names, values_of_job
-from prefect_topaz.outgoing import Outgoing, check_delivered
 from prefect_topaz.places import in_thread, url_of
 from prefect_topaz.sources import OpenSource
 from prefect_topaz.transport import describe

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from prefect_topaz.bulk import Broken, Connections
+from prefect_topaz.download.bulk import Broken, Connections
 from tests.core.servers import ranged
 
 DATA = b"v" * 100_000

@@ -9,11 +9,11 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from prefect_topaz import delivery
 from prefect_topaz.delivery import (
     check_free,
     publish,
     publish_bytes,
+    publishing,
     read_receipt,
     remove,
     retrieve,
@@ -227,7 +227,7 @@ def test_a_disk_that_fails_in_the_middle_never_shows_a_part(step, file, tmp_path
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", other_disk)
-    target = {"copyfile": delivery.shutil, "fsync": os, "replace": Path}[step]
+    target = {"copyfile": publishing.shutil, "fsync": os, "replace": Path}[step]
     monkeypatch.setattr(target, step, full)
     place = tmp_path / "place"
     with pytest.raises(DeliveryFailed, match="No space left"):

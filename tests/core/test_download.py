@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from prefect_topaz.arrival import PART
 from prefect_topaz.download import fetch
+from prefect_topaz.download.arrival import PART
 from prefect_topaz.errors import ResultUnavailable
 from prefect_topaz.http import USER_AGENT
 from prefect_topaz.redaction import SignedUrl

@@ -6,9 +6,15 @@ import uuid
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from prefect_topaz.delivery import publish, publish_bytes, read_receipt, sweep
+from prefect_topaz.delivery import (
+    Outgoing,
+    check_delivered,
+    publish,
+    publish_bytes,
+    read_receipt,
+    sweep,
+)
 from prefect_topaz.errors import DeliveryFailed
-from prefect_topaz.outgoing import Outgoing, check_delivered
 from prefect_topaz.places import Folder, url_of
 from tests.core.clips import make_clip
 from tests.core.stores import ObjectStore, RemoteStore, WatchedMemory

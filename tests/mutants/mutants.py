@@ -167,7 +167,7 @@ _STORING: Final = (
     ),
     _one(
         "the key follows a redirect",
-        "route.py",
+        "download/route.py",
         "**self._headers_for(url)}",
         "**self._headers_for(self.link.reveal())}",
         _CORE("download", "redirects_are_followed_and_the_key_stays_at_home"),
@@ -183,21 +183,21 @@ _STORING: Final = (
     ),
     _one(
         "parts of two files are joined",
-        "ranges.py",
+        "download/ranges.py",
         "if wanted.version is not None and (_differs(header, wanted.version) or size != wanted.size):",
         "if wanted.version is None and size == -1:",
         _CORE("download", "a_server_that_ignores_the_tag_does_not_mix_two_files[tags0]"),
     ),
     _one(
         "parts are joined without a proof",
-        "ranges.py",
+        "download/ranges.py",
         "if tag or changed is None or now is None or now - changed < _SETTLED:",
         "if changed is None:",
         _CORE("download", "a_file_that_nothing_proves_is_read_as_one_stream[a date of just now]"),
     ),
     _one(
         "what was delivered is not read",
-        "outgoing.py",
+        "delivery/outgoing.py",
         "return _facts(file) == _facts(sent)",
         "return True",
         _CORE("outgoing", "a_store_that_spoils_a_video_is_given_it_once_more"),

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from prefect_topaz.delivery import Outgoing, check_delivered
 from prefect_topaz.errors import DeliveryFailed
-from prefect_topaz.outgoing import Outgoing, check_delivered
 from tests.core.clips import make_clip
 from tests.stores.stored import Stored
 

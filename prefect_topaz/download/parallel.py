@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
-from prefect_topaz.arrival import Arrival, Follower, Part
-from prefect_topaz.bulk import Answer, Broken, Connections
-from prefect_topaz.ranges import Again, Anew, Expired, Told, Wanted, read_answer
+from prefect_topaz.download.arrival import Arrival, Follower, Part
+from prefect_topaz.download.bulk import Answer, Broken, Connections
+from prefect_topaz.download.ranges import Again, Anew, Expired, Told, Wanted, read_answer
+from prefect_topaz.download.route import HeadersFor, Refresh, Route, unavailable
 from prefect_topaz.redaction import SignedUrl
-from prefect_topaz.route import HeadersFor, Refresh, Route, unavailable
 from prefect_topaz.transport import Sleep
 
 P = ParamSpec("P")

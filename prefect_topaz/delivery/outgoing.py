@@ -7,14 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from prefect_topaz.delivery import publish, remove, size_of
+from prefect_topaz.delivery.publishing import publish, remove, size_of
+from prefect_topaz.delivery.writing import Write, open_write
 from prefect_topaz.errors import DeliveryFailed
 from prefect_topaz.http import PIECE
 from prefect_topaz.media import NotAVideo, probe
 from prefect_topaz.models import MediaFacts
 from prefect_topaz.places import Folder, local_path, url_of
 from prefect_topaz.transport import describe
-from prefect_topaz.writing import Write, open_write
 
 
 class Outgoing:

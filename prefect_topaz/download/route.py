@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from prefect_topaz.bulk import Answer, Connections
+from prefect_topaz.download.bulk import Answer, Connections
+from prefect_topaz.download.ranges import Again, Expired, Wanted
 from prefect_topaz.errors import ResultUnavailable
 from prefect_topaz.providers import is_loopback_host
-from prefect_topaz.ranges import Again, Expired, Wanted
 from prefect_topaz.redaction import SignedUrl, redact
 
 _REDIRECTS: Final = 5

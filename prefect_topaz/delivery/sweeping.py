@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
+from prefect_topaz.delivery.writing import abort_upload, is_s3
 from prefect_topaz.places import Folder, is_object_store, local_path
-from prefect_topaz.writing import abort_upload, is_s3
 
 _UNFINISHED: Final = re.compile(r"\.(.+\.)?[0-9a-f]{32}(\.part)?")
 _PART: Final = re.compile(r"\.[0-9a-f]{32}\.part")

@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from prefect_topaz.delivery.sweeping import sweep as sweep_folder
+from prefect_topaz.delivery.writing import check_size, open_write, unfinished_name
 from prefect_topaz.errors import DeliveryFailed, UnusableDestination
 from prefect_topaz.http import PIECE
 from prefect_topaz.models import Receipt, StoredVideo
 from prefect_topaz.places import Folder, local_path, read, sync_folder, url_of
-from prefect_topaz.sweeping import sweep as sweep_folder
 from prefect_topaz.transport import describe
-from prefect_topaz.writing import check_size, open_write, unfinished_name
 
 
 def check_free(folder: Folder, name: str, work_key: str) -> None:
