@@ -189,6 +189,15 @@ def test_an_interrupt_while_the_work_is_handed_over_does_not_wait_for_it(monkeyp
     assert not work.started.is_set()
 
 
+@pytest.fixture
+def ctrl_c():
+    """Let Ctrl-C interrupt; the processes of pytest-xdist ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_cancels_the_work_and_waits_for_its_cleanup():
     work = Work(cleanup=0.1)
 
