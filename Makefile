@@ -30,7 +30,7 @@ demo: $(READY) ## Upscale a clip against the local sandbox [SOURCE=clip.mp4 PROV
 
 test: $(READY) ## Run all tests; the core's coverage with branches must reach 95 %
 	@echo "==> Testing the core: dialects, engine, storage, sandbox (no Prefect)" && $(BIN)/python -m pytest tests -n auto --dist loadfile --ignore=tests/prefect --cov --cov-report=
-	@echo "==> Testing the edge: blocks, tasks, flows, the Prefect UI" && $(BIN)/python -m pytest tests/prefect --cov --cov-append --cov-report= || \
+	@echo "==> Testing the edge: blocks, tasks, flows, the Prefect UI" && $(BIN)/python -m pytest tests/prefect -n auto --maxprocesses 4 --dist loadfile --cov --cov-append --cov-report= || \
 		(echo "==> Real processes on a busy machine: what failed is tried once more, alone" && \
 		$(BIN)/python -m pytest tests/prefect --last-failed --last-failed-no-failures none --cov --cov-append --cov-report=)
 	@echo "==> Coverage of the edge" && $(BIN)/python -m coverage report --include='$(EDGE)'
