@@ -150,7 +150,7 @@ async def make(context: Context, copying: Copying) -> tuple[SignedUrl, StagedCop
     raise kind(
         f"the source could not be copied to {copying.where} ({reason}): nothing was ordered; mend"
         " that and run again"
-    )
+    ) from None  # Python 3.10 still knows the store's own error here
 
 
 async def _uploaded(context: Context, copying: Copying) -> tuple[SignedUrl, StagedCopy]:

@@ -151,7 +151,7 @@ async def test_a_bucket_that_is_not_there_is_refused(bench: Bench, s3: Bucket):
     with pytest.raises(UnusableDestination, match="could not be copied to s3://") as caught:
         await shelf.submit()
     assert "moto" not in str(caught.value)
-    assert caught.value.__context__ is None
+    assert caught.value.__suppress_context__
     assert bench.posts == 0
 
 
