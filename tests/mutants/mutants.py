@@ -89,7 +89,7 @@ _BUYING: Final = (
         "engine/purchase.py",
         "if intended is None: return None",
         'if intended is None:\n        intended = record.model_copy(update={"events": (intent,)})',
-        _ENGINE("intents", "runs_at_the_same_time_buy_once_and_share_the_job[2-oxen]"),
+        _ENGINE("intents", "of_two_that_have_read_an_empty_journal_one_orders[oxen]"),
     ),
     _one(
         "a caller who leaves interrupts the purchase",
