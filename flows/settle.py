@@ -4,8 +4,6 @@ Copy it and set your own schedule in `deployments/prefect.yaml`; `deployments/au
 it run when a run was cancelled or crashed.
 """
 
-from __future__ import annotations
-
 from prefect import flow
 from prefect.filesystems import RemoteFileSystem
 

@@ -4,8 +4,6 @@ Copy it and change what your team should not have to choose. Deploy it with
 `prefect deploy --all --prefect-file deployments/prefect.yaml`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from prefect import flow

@@ -3,8 +3,6 @@
 Copy it and set your own schedule and folders in `deployments/prefect.yaml`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from prefect import flow

@@ -7,6 +7,8 @@ import contextvars
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from prefect.flow_engine import run_flow
 from prefect.states import Pending
 
 from prefect_topaz import (
+    OxenUpscaler,
     asubmit_upscale,
     aupscale_video,
     await_for_upscale,
@@ -53,6 +56,31 @@ def limit(settings: None, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
+@dataclass(frozen=True)
+class Work:
+    """One work whose job takes its time, and who has seen what became of it."""
+
+    api: Api
+    sandbox: Sandbox
+    upscaler: OxenUpscaler
+    url: str
+    place: Path
+
+    def is_left(self, run: FlowRun) -> bool:
+        """Tell whether a run crashed and left its job, and the next run goes on with that."""
+        lines = self.api.logs(run.id, "the wait was interrupted")
+        (bought,) = self.sandbox.purchases()
+        assert any(bought.job_id in one["message"] for one in lines)
+        assert not deletes(self.sandbox)
+        assert self.api.ended(run.id)["state_name"] == "Crashed"
+        return reattaches(self.url, self.place, self.upscaler, self.sandbox)
+
+
+@pytest.fixture
+def work(oxen: OxenUpscaler, sandbox: Sandbox, clip: Path, tmp_path: Path, api: Api) -> Work:
+    return Work(api, sandbox, oxen, sandbox.host(clip), tmp_path)
+
+
 def lose_once_bought(sandbox: Sandbox) -> None:
     """Give the slots that this run holds back behind its back, once the job is bought."""
     context = ConcurrencyContext.get()
@@ -68,68 +96,51 @@ def lose_once_bought(sandbox: Sandbox) -> None:
     threading.Thread(target=contextvars.copy_context().run, args=(lose,)).start()
 
 
-def test_a_lost_slot_leaves_the_job_to_the_next_run(
-    oxen, sandbox, clip, tmp_path, api, limit
-) -> None:
-    url = sandbox.host(clip)
-
-    @flow
-    def limited() -> None:
-        with concurrency(limit, strict=True):
-            lose_once_bought(sandbox)
-            wait_for_upscale(submit_upscale(url, oxen, f"{tmp_path}/"), oxen, **FAST)
-
-    run = created(limited, {})
-    with pytest.raises(asyncio.CancelledError):
-        run_flow(limited, flow_run=run)
-    assert left(run, sandbox, api)
-    assert reattaches(url, tmp_path, oxen, sandbox)
-
-
-def test_a_lost_slot_leaves_the_job_to_the_next_run_in_async_code(
-    oxen, sandbox, clip, tmp_path, api, limit
-) -> None:
-    url = sandbox.host(clip)
-
-    @flow
-    async def limited() -> None:
-        async with aconcurrency(limit, strict=True):
-            lose_once_bought(sandbox)
-            job = await asubmit_upscale(url, oxen, f"{tmp_path}/")
-            await await_for_upscale(job, oxen, **FAST)
-
-    run = created(limited, {})
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(run_flow(limited, flow_run=run))
-    assert left(run, sandbox, api)
-    assert reattaches(url, tmp_path, oxen, sandbox)
-
-
-@pytest.mark.parametrize("colour", FLOWS)
-def test_a_deployments_slot_that_is_lost_leaves_the_job(
-    oxen, sandbox, clip, tmp_path, api, colour
-) -> None:
-    """The server gives a run of a deployment with `concurrency_limit` its lease in its state."""
-    url = sandbox.host(clip)
-    parameters = {"source": url, "destination": f"{tmp_path}/", "upscaler": oxen, **FAST}
-    run = created(FLOWS[colour], {"deployment_concurrency_lease_id": uuid.uuid4()})
-    with pytest.raises(asyncio.CancelledError):
-        ended = run_flow(FLOWS[colour], flow_run=run, parameters=parameters)
-        asyncio.run(ended)  # in sync code the line before has raised it
-    assert left(run, sandbox, api)
-    assert reattaches(url, tmp_path, oxen, sandbox)
-
-
-def created(of: Flow[..., Any], details: Mapping[str, Any]) -> FlowRun:
+def created(of: Flow[..., Any], details: Mapping[str, Any] | None = None) -> FlowRun:
     """Create a run that is about to start, as a worker finds it."""
-    state: State[Any] = Pending(state_details=StateDetails(**details))
+    state: State[Any] = Pending(state_details=StateDetails(**details or {}))
     with get_client(sync_client=True) as client:
         return client.create_flow_run(of, parameters={}, state=state)
 
 
-def left(run: FlowRun, sandbox: Sandbox, api: Api) -> bool:
-    """Tell whether a run crashed, said which job it leaves, and had nothing cancelled."""
-    lines = api.logs(run.id, "the wait was interrupted")
-    (bought,) = sandbox.purchases()
-    said = any(bought.job_id in one["message"] for one in lines)
-    return said and not deletes(sandbox) and api.ended(run.id)["state_name"] == "Crashed"
+def test_a_lost_slot_leaves_the_job_to_the_next_run(work: Work, limit: str) -> None:
+    @flow
+    def limited() -> None:
+        with concurrency(limit, strict=True):
+            lose_once_bought(work.sandbox)
+            job = submit_upscale(work.url, work.upscaler, work.place)
+            wait_for_upscale(job, work.upscaler, **FAST)
+
+    run = created(limited)
+    with pytest.raises(asyncio.CancelledError):
+        run_flow(limited, flow_run=run)
+    assert work.is_left(run)
+
+
+def test_a_lost_slot_leaves_the_job_to_the_next_run_in_async_code(work: Work, limit: str) -> None:
+    @flow
+    async def limited() -> None:
+        async with aconcurrency(limit, strict=True):
+            lose_once_bought(work.sandbox)
+            job = await asubmit_upscale(work.url, work.upscaler, work.place)
+            await await_for_upscale(job, work.upscaler, **FAST)
+
+    run = created(limited)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(run_flow(limited, flow_run=run))
+    assert work.is_left(run)
+
+
+@pytest.mark.parametrize("colour", FLOWS)
+def test_a_deployments_slot_that_is_lost_leaves_the_job(work: Work, colour: str) -> None:
+    """The server gives a run of a deployment with `concurrency_limit` its lease in its state."""
+    given = {"source": work.url, "destination": work.place, "upscaler": work.upscaler, **FAST}
+    run = created(FLOWS[colour], {"deployment_concurrency_lease_id": uuid.uuid4()})
+    crash = pytest.raises(asyncio.CancelledError)
+    if colour == "sync":
+        with crash:
+            run_flow(upscale_video, flow_run=run, parameters=given)
+    else:
+        with crash:
+            asyncio.run(run_flow(aupscale_video, flow_run=run, parameters=given))
+    assert work.is_left(run)

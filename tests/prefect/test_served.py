@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from typing import Any
 
 import cloudpickle
 import pytest
+from prefect import Flow
 
 from prefect_topaz import (
     OxenCredentials,
@@ -18,7 +21,10 @@ from prefect_topaz import (
     upscale_video,
     upscale_videos,
 )
+from tests.prefect.support import ROOT
 
+# For the scripts, which import this module.
+PATHS = {"PYTHONPATH": str(ROOT)}
 FLOWS = (
     upscale_video,
     aupscale_video,
@@ -35,18 +41,51 @@ for flow, parameters in cloudpickle.load(sys.stdin.buffer):
 """
 
 
-@pytest.fixture(scope="module")
-def validated() -> str:
-    """Validate parameters in a process that has nothing but the pickles."""
-    upscaler = OxenUpscaler(credentials=OxenCredentials(api_key="x"), resolution="1080p")
-    given = {"source": "a.mp4", "sources": "a.mp4", "destination": "out/", "upscaler": upscaler}
-    pickled = cloudpickle.dumps(
-        [(one, {name: given[name] for name in one.parameters.required}) for one in FLOWS]
-    )
+# A script that serves its own flow: that flow has no module that the other process could import.
+SCRIPT = """
+if __name__ == "__main__":
+    import sys
+    from tests.prefect.test_served import pickled
+    sys.stdout.buffer.write(pickled({}))
+"""
+UPSCALER = OxenUpscaler(credentials=OxenCredentials(api_key="x"), resolution="1080p")
+GIVEN = {
+    "source": "a.mp4",
+    "sources": "a.mp4",
+    "videos": "in/",
+    "destination": "out/",
+    "upscaler": UPSCALER,
+}
+
+
+def pickled(*flows: Flow[..., Any]) -> bytes:
+    """Pickle flows as a runner does, each with the parameters that it requires."""
+    given = [(one, {name: GIVEN[name] for name in one.parameters.required}) for one in flows]
+    return cloudpickle.dumps(given)
+
+
+def validate(pickles: bytes) -> list[str]:
+    """Validate parameters in a process that has nothing but the pickles; name the flows."""
     command = [sys.executable, "-c", CHILD]
-    return subprocess.run(command, input=pickled, capture_output=True, check=True).stdout.decode()
+    done = subprocess.run(command, input=pickles, capture_output=True, check=True)
+    return done.stdout.decode().split()
+
+
+@pytest.fixture(scope="module")
+def validated() -> list[str]:
+    return validate(pickled(*FLOWS))
 
 
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda one: one.fn.__name__)
 def test_a_served_flow_knows_its_parameters_without_its_module(flow, validated) -> None:
-    assert flow.fn.__name__ in validated.split()
+    assert flow.fn.__name__ in validated
+
+
+@pytest.mark.parametrize("name", ["settle", "upscale", "upscale_folder"])
+def test_a_copied_flow_can_be_served_from_its_own_script(name, tmp_path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text((ROOT / "flows" / f"{name}.py").read_text() + SCRIPT.format(name))
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, check=True, env=os.environ | PATHS
+    )
+    assert validate(done.stdout) == [name]
