@@ -13,8 +13,8 @@ It makes three automations, by name, in the place of earlier ones:
   the runs of an id in the event itself, so that the last of `--attempts` is left alone.
 - zombie: a run whose heartbeat has stopped is Crashed; the other two follow.
 
-Rules: a run's parameters are named `destination` and `upscaler`, as in `flows/`. Upscalers are
-saved blocks: the key of another one is recorded nowhere.
+Rules: a run's parameters are named `destination`, `upscaler` and, if there is one, `journal`, as in
+this package. Upscalers are saved blocks: the key of another one is recorded nowhere.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def settle(deployment_id: UUID, flows: Sequence[str]) -> Automation:
     """Settle the destination of each run that was cancelled or has crashed."""
     # A template that is one expression keeps the value's type: a block stays a reference.
     given = {
-        name: f"{{{{ flow_run.parameters['{name}'] }}}}" for name in ("destination", "upscaler")
+        name: f"{{{{ flow_run.parameters.get('{name}') }}}}"
+        for name in ("destination", "upscaler", "journal")
     }
     return Automation(
         name="topaz: settle after a cancel or crash",

@@ -59,10 +59,14 @@ def test_a_second_run_of_the_script_replaces_the_automations(automated, api) -> 
     assert all(one["enabled"] for one in automations(api))
 
 
-def test_a_run_cancelled_without_a_process_is_settled_once(automated, deployed, worker, it) -> None:
+@pytest.mark.parametrize("journal", [None, "journal"])
+def test_a_run_cancelled_without_a_process_is_settled_once(
+    automated, deployed, worker, it, journal
+) -> None:
     """No hook runs for it: the paid result would stay at the provider until its link expires."""
-    job = submit_upscale.fn(it.url, it.upscaler, f"{it.place}/")
-    run_id = begin(it.api, automated, **it.parameters)
+    named = {"journal": f"{it.place}/{journal}"} if journal else {}
+    job = submit_upscale.fn(it.url, it.upscaler, f"{it.place}/", **named)
+    run_id = begin(it.api, automated, **it.parameters, **named)
     set_state(it.api, run_id, "CANCELLED")
     settles = {"deployments": {"id": {"any_": [deployed["settle"]["id"]]}}}
 
