@@ -110,10 +110,10 @@ def store(clock: Clock, url: str, source: Path, folder: Path) -> None:
         "compare its frames",
         lambda: compare_frames(source, file, facts, known, verify="standard"),
     )
-    pictures = compared.pictures
-    if missing or compared.verdict.mismatches or pictures is None:
+    rows = compared.rows
+    if missing or compared.verdict.mismatches or not rows:
         raise RuntimeError(f"the clip is not what it should be: {missing} {compared.verdict}")
-    clock.time("draw the preview", lambda: join(pictures))
+    clock.time("draw the preview", lambda: join(rows))
     place = open_folder(Place(url=f"{folder}/out/"))
     clock.time("publish", lambda: publish(file, place, "result.mp4"))
 

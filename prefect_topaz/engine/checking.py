@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,12 +74,12 @@ class Checked:
     Args:
         facts: Its facts.
         warnings: What differs without making it useless.
-        pictures: The compared frames, for the preview; None if there are none.
+        rows: The compared frames, for the preview.
     """
 
     facts: MediaFacts
     warnings: tuple[str, ...] = ()
-    pictures: tuple[Picture, Picture] | None = None
+    rows: tuple[tuple[Picture, Picture], ...] = ()
 
 
 async def verify(one: Delivery, fetched: Fetched) -> Checked:
@@ -94,7 +95,7 @@ async def verify(one: Delivery, fetched: Fetched) -> Checked:
     if mismatches and one.verify == "off":
         return Checked(checked.facts, (f"not verified: {'; '.join(mismatches)}",))
     if mismatches:
-        raise await _set_aside(one, fetched, mismatches)
+        raise await _set_aside(one, fetched, checked, mismatches)
     return checked
 
 
@@ -108,7 +109,7 @@ def _examine(one: Delivery, file: Path) -> tuple[Checked, tuple[str, ...]]:
         return Checked(facts, ordered.warnings), mismatches
     frames = _compare_frames(one, file, facts)
     warnings = (*ordered.warnings, *frames.verdict.warnings)
-    return Checked(facts, warnings, frames.pictures), (*mismatches, *frames.verdict.mismatches)
+    return Checked(facts, warnings, frames.rows), (*mismatches, *frames.verdict.mismatches)
 
 
 def _compare_frames(one: Delivery, file: Path, facts: MediaFacts) -> Comparison:
@@ -125,7 +126,7 @@ def _compare_frames(one: Delivery, file: Path, facts: MediaFacts) -> Comparison:
         except Exception as error:  # noqa: BLE001  # stores raise what they like
             reason = describe(error)
     warning = f"the pictures were not compared with the source: {reason}"
-    return Comparison(Verdict(warnings=(warning,)), (), None)
+    return Comparison(Verdict(warnings=(warning,)))
 
 
 def _is_changed(bought: Source, now: Source) -> bool:
@@ -135,7 +136,7 @@ def _is_changed(bought: Source, now: Source) -> bool:
 
 
 async def _set_aside(
-    one: Delivery, fetched: Fetched, mismatches: tuple[str, ...]
+    one: Delivery, fetched: Fetched, checked: Checked, mismatches: tuple[str, ...]
 ) -> errors.ResultMismatch:
     """Keep a result that is not what was ordered: it is paid for, and it is evidence."""
     place = one.journal.place(one.key)
@@ -152,6 +153,8 @@ async def _set_aside(
         billed="yes",
     )
     await one.context.insist(one.journal, record, event)
+    if checked.rows:
+        await in_thread(_show, one, place, name, lambda: join(checked.rows))
     return errors.ResultMismatch(
         f"the result of job {one.status.job_id or 'without an id'} is not what was ordered:"
         f" {reason}. It is kept at {where}, was not published, and is not bought again; look at it,"
@@ -163,9 +166,16 @@ async def _set_aside(
 
 def make_preview(one: Delivery, file: Path, checked: Checked) -> str | None:
     """Publish the picture; a video without one is still a result."""
+
+    def draw() -> bytes:
+        return join(checked.rows) if checked.rows else _look_again(one, file)
+
+    return _show(one, one.folder, one.name, draw)
+
+
+def _show(one: Delivery, folder: Folder, name: str, draw: Callable[[], bytes]) -> str | None:
     try:
-        picture = join(checked.pictures) if checked.pictures else _look_again(one, file)
-        return publish_bytes(picture, one.folder, f"{one.name}.jpg")
+        return publish_bytes(draw(), folder, f"{name}.jpg")
     except Exception as error:  # noqa: BLE001  # no trouble with a picture may cost a video
         one.context.log(f"no preview: {describe(error)}")
         return None

@@ -1,9 +1,9 @@
-"""Show a video before and after, and what differs, in one picture."""
+"""Show moments of a video before and after, and what differs, in one picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from prefect_topaz.media.frames import Film, Timed, film
 from prefect_topaz.media.reading import File, NotAVideo, probe
 
+_HEIGHT = 360  # pixels of a part, unless asked for otherwise
 _GAP = 4  # white pixels between the parts of a preview
 _PREVIEW_WIDTH = 1600
 _PREVIEW_BYTES = 100_000
@@ -33,16 +34,26 @@ _End = tuple[FilterContext, int]  # a filter, and which of its outputs
 
 @dataclass(frozen=True)
 class Picture:
-    """One frame, and its size in pixels as displayed."""
+    """One frame, its size in pixels as displayed, and how it is turned until then."""
 
     frame: VideoFrame
     width: int
     height: int
+    turn: int
 
     @classmethod
     def of(cls, source: Film, timed: Timed) -> Picture:
         """Take a frame of a film."""
-        return cls(timed.frame, *source.size(timed.frame))
+        return cls(timed.frame, *source.size(timed.frame), timed.frame.rotation % 360)
+
+    def small(self) -> Picture:
+        """Make it no larger than a preview shows it: whole frames of 4K fill the memory."""
+        graph = Graph()
+        chain = _scaled(graph, self, _even(min(self.height, _HEIGHT)))
+        chain[-1].link_to(graph.add("buffersink"))
+        graph.configure()
+        chain[0].push(self.frame)
+        return replace(self, frame=graph.vpull(), turn=0)
 
 
 def preview(
@@ -50,7 +61,7 @@ def preview(
     after: str | Path | BinaryIO,
     *,
     at: float | None = None,
-    height: int = 360,
+    height: int = _HEIGHT,
 ) -> bytes:
     """Make one JPEG below 100 kB: before, after and their difference, at the same moment.
 
@@ -65,20 +76,22 @@ def preview(
         OSError: One of them cannot be read at all.
     """
     moment = (probe(after).duration or 0) / 2 if at is None else max(at, 0)
-    return join([_picture(file, moment) for file in (before, after) if file is not None], height)
+    return join([[_picture(file, moment) for file in (before, after) if file is not None]], height)
 
 
-def join(pictures: Sequence[Picture], height: int = 360) -> bytes:
-    """Make one JPEG below 100 kB of one picture, or of two and their difference.
+def join(rows: Sequence[Sequence[Picture]], height: int = _HEIGHT) -> bytes:
+    """Make one JPEG below 100 kB of some moments, one below the other.
 
     Args:
-        pictures: The result, or the source and the result.
+        rows: For each moment the result's picture, or the source's and the result's, which are
+            followed by their difference. All are of the same videos.
         height: Pixels of all parts; less where the picture would be wider than 1600.
     """
+    pictures = rows[0]
     shapes = [picture.width / picture.height for picture in (*pictures, *pictures[1:])]
     height = min(height, int((_PREVIEW_WIDTH - _GAP * (len(shapes) - 1)) / sum(shapes)))
     while True:
-        joined = _side_by_side(pictures, _even(height))
+        joined = _drawn(rows, _even(height))
         for quality in (3, 6, 10, 16, 24, 31):
             jpeg = _jpeg(joined, quality)
             if len(jpeg) < _PREVIEW_BYTES:
@@ -98,21 +111,23 @@ def _even(length: float) -> int:
     return max(2, int(length) // 2 * 2)
 
 
-def _side_by_side(pictures: Sequence[Picture], height: int) -> VideoFrame:
+def _drawn(rows: Sequence[Sequence[Picture]], height: int) -> VideoFrame:
     graph = Graph()
-    chains = [_scaled(graph, picture, height) for picture in pictures]
-    ends = [(chain[-1], 0) for chain in chains]
-    if len(ends) > 1:
-        ends = _with_difference(graph, ends, _width(pictures[-1], height), height)
-    *firsts, last = ends
-    ends = [(_linked(graph, end, ("pad", f"iw+{_GAP}:ih:color=white")), 0) for end in firsts]
-    sink = graph.add("buffersink")
-    _stacked(graph, [*ends, last]).link_to(sink)
+    fed: list[tuple[FilterContext, Picture]] = []
+    lines: list[_End] = []
+    for pictures in rows:
+        chains = [_scaled(graph, picture, height) for picture in pictures]
+        fed += [(chain[0], one) for chain, one in zip(chains, pictures, strict=True)]
+        ends = [(chain[-1], 0) for chain in chains]
+        if len(ends) > 1:
+            ends = _with_difference(graph, ends, _width(pictures[-1], height), height)
+        lines.append((_stacked(graph, ends, "hstack", f"iw+{_GAP}:ih"), 0))
+    _stacked(graph, lines, "vstack", f"iw:ih+{_GAP}").link_to(graph.add("buffersink"))
     graph.configure()
-    for chain, picture in zip(chains, pictures, strict=True):
+    for source, picture in fed:
         picture.frame.pts = 0  # the parts are joined by time
-        chain[0].push(picture.frame)
-        chain[0].push(None)
+        source.push(picture.frame)
+        source.push(None)
     return graph.vpull()
 
 
@@ -126,7 +141,7 @@ def _scaled(graph: Graph, picture: Picture, height: int) -> list[FilterContext]:
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25)
     )
     steps = [
-        *_TURNS.get(frame.rotation % 360, ()),
+        *_TURNS.get(picture.turn, ()),
         ("scale", f"{_width(picture, height)}:{height}:flags=area"),
         ("setsar", "1"),
         ("format", "yuvj420p"),
@@ -147,13 +162,16 @@ def _with_difference(graph: Graph, ends: Sequence[_End], width: int, height: int
     return [*((fork, 0) for fork in forks), (shown, 0)]
 
 
-def _stacked(graph: Graph, ends: Sequence[_End]) -> FilterContext:
-    if len(ends) == 1:
-        return ends[0][0]
-    stack = graph.add("hstack", f"inputs={len(ends)}")
-    for index, (end, output) in enumerate(ends):
-        end.link_to(stack, output, index)
-    return stack
+def _stacked(graph: Graph, ends: Sequence[_End], stack: str, padded: str) -> FilterContext:
+    """Put parts beside or below each other, with white between them."""
+    *firsts, last = ends
+    parts = [(_linked(graph, end, ("pad", f"{padded}:color=white")), 0) for end in firsts]
+    if not parts:
+        return last[0]
+    stacked = graph.add(stack, f"inputs={len(ends)}")
+    for index, (end, output) in enumerate([*parts, last]):
+        end.link_to(stacked, output, index)
+    return stacked
 
 
 def _linked(graph: Graph, end: _End, step: tuple[str, str]) -> FilterContext:

@@ -39,12 +39,13 @@ class Comparison:
     Attributes:
         verdict: What they tell.
         moments: What was compared.
-        pictures: The source's and the result's frame in the middle, None if the source has none.
+        rows: The source's and the result's picture at the first and the last moment and, of
+            those between, at the one that is least alike.
     """
 
     verdict: Verdict
-    moments: tuple[Moment, ...]
-    pictures: tuple[Picture, Picture] | None
+    moments: tuple[Moment, ...] = ()
+    rows: tuple[tuple[Picture, Picture], ...] = ()
 
 
 def compare_frames(
@@ -66,7 +67,7 @@ def compare_frames(
     with film(before) as films, film(after) as results:
         sampler = _Sampler(films, results, facts, source)
         moments = tuple(sampler.moments())
-        return Comparison(judge(moments, verify), moments, sampler.pictures)
+        return Comparison(judge(moments, verify), moments, sampler.rows())
 
 
 class _Sampler:
@@ -83,7 +84,7 @@ class _Sampler:
         self.tolerance = max(TOLERANCE, _FRAMES * slowest)
         # One that starts with its sound may be made to start with its picture, or the reverse.
         self.delay = min(max(after.delay - before.delay, -_AROUND), _AROUND)
-        self.pictures: tuple[Picture, Picture] | None = None
+        self.seen: list[tuple[float, tuple[Picture, Picture]]] = []
 
     def moments(self) -> Iterator[Moment]:
         """Give the moments at which both could be read."""
@@ -92,23 +93,28 @@ class _Sampler:
             at = number * step
             shown = next(self.after.frames(at - step / 2, until=at), None)
             if shown is not None:
-                yield self._compared(shown, is_middle=2 * number == MOMENTS + 1)
+                yield self._compared(shown)
 
-    def _compared(self, shown: Timed, *, is_middle: bool) -> Moment:
+    def _compared(self, shown: Timed) -> Moment:
         seen = look(shown.frame, shown.time)
         places = {shown.time, shown.time * self.stretch, shown.time + self.delay}
         near, likest = self._near(seen, _spans(places, self.tolerance))
         if likest is None:
             return Moment(seen)
-        if is_middle:
-            self.pictures = Picture.of(self.before, likest), Picture.of(self.after, shown)
         moment = Moment(seen, near)
+        pictures = Picture.of(self.before, likest).small(), Picture.of(self.after, shown).small()
+        self.seen.append((moment.likeness, pictures))
         inner = _spans(places, self.tolerance - _EDGE)
         central = any(since <= likest.time <= until for since, until in inner)
         if not moment.clear or (moment.likeness >= _SETTLED and central):
             return moment
         around = self._looks(_spans(places, self.tolerance + _AROUND))
         return replace(moment, around=[one for one, _ in around])
+
+    def rows(self) -> tuple[tuple[Picture, Picture], ...]:
+        """Choose the moments to be shown."""
+        between = sorted(self.seen[1:-1], key=lambda one: one[0])
+        return tuple(row for _, row in (*self.seen[:1], *between[:1], *self.seen[1:][-1:]))
 
     def _near(self, seen: Look, spans: list[_Span]) -> tuple[list[Look], Timed | None]:
         near: list[Look] = []

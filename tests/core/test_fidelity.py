@@ -2,6 +2,7 @@
 
 import io
 import random
+from itertools import pairwise
 
 import av
 import pytest
@@ -368,11 +369,23 @@ def test_a_long_video_is_read_in_a_few_places(tmp_path):
     assert after.taken < len(after.getvalue()) / 8
 
 
-def test_the_pictures_for_the_preview_are_of_one_moment(zoom, tmp_path):
+def test_the_pictures_for_the_preview_are_of_three_moments(zoom, tmp_path):
     result = treat(zoom, tmp_path / "r.mp4", UP)
-    before, after = compared(zoom, result).pictures
-    assert (before.width, before.height, after.width, after.height) == (160, 90, 320, 180)
-    assert likeness(look(before.frame, 0), look(after.frame, 0)) > 0.99
+    rows = compared(zoom, result).rows
+    for before, after in rows:
+        assert (before.width, before.height, after.width, after.height) == (160, 90, 320, 180)
+        assert likeness(look(before.frame, 0), look(after.frame, 0)) > 0.99
+    looks = [look(after.frame, 0) for _, after in rows]
+    assert len(looks) == 3
+    assert max(likeness(one, two) for one, two in pairwise(looks)) < 0.99
+
+
+def test_the_preview_shows_the_moment_that_is_least_alike(zoom, tmp_path):
+    """The second of five moments is black, which is neither the first, the middle nor the last."""
+    black = ("drawbox", "x=0:y=0:w=iw:h=ih:color=black:t=fill:enable='between(t,1,1.6)'")
+    result = treat(zoom, tmp_path / "r.mp4", black)
+    _, (before, after), _ = compared(zoom, result).rows
+    assert look(after.frame, 0).contrast < 1 < look(before.frame, 0).contrast
 
 
 def test_without_the_sources_facts_the_frames_are_compared_all_the_same(pattern, zoom):

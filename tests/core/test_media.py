@@ -12,7 +12,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from prefect_topaz.media import NotAVideo, Verdict, check_complete, compare, preview, probe
+from prefect_topaz.media import (
+    NotAVideo,
+    Picture,
+    Verdict,
+    check_complete,
+    compare,
+    preview,
+    probe,
+)
+from prefect_topaz.media import join as join_rows
+from prefect_topaz.media.frames import film
 from prefect_topaz.models import Expected, MediaFacts
 from tests.core.clips import brightening, left_is_white, make_clip, make_png, make_sound
 
@@ -708,6 +718,23 @@ def test_a_preview_shows_before_after_and_difference_at_one_height_with_gaps(tmp
     for gap in (322, 646):
         assert grey(shown, gap / shown.width, 0.5) > 240
     assert max(grey(shown, x, 0.5) for x in (0.7, 0.75, 0.9, 0.95)) < 32
+
+
+@pytest.mark.parametrize("degrees", [0, 90])
+def test_a_preview_of_moments_shows_each_in_a_row_of_its_own(tmp_path, degrees):
+    clip = make_clip(tmp_path / "clip.mp4", size=(64, 36), paint=left_is_white, rotation=degrees)
+    with film(clip) as source:
+        taken = Picture.of(source, next(source.frames(0)))
+    width, height = (64, 36) if degrees == 0 else (36, 64)
+    rows = [(taken, taken.small()), (taken.small(), taken), (taken, taken)]
+    shown = picture(join_rows(rows, height))
+    assert (shown.width, shown.height) == (3 * width + 2 * 4, 3 * height + 2 * 4)
+    for gap in (height + 2, 2 * height + 6):
+        assert min(grey(shown, x, gap / shown.height) for x in (0.1, 0.5, 0.9)) > 240
+    whole = [grey(shown, 0.1, y) for y in (0.05, 0.25, 0.4, 0.6, 0.72, 0.95)]
+    beside = [grey(shown, 0.45, y) for y in (0.05, 0.25, 0.4, 0.6, 0.72, 0.95)]
+    assert whole == pytest.approx(beside, abs=24)
+    assert max(grey(shown, 0.85, y) for y in (0.15, 0.5, 0.85)) < 48
 
 
 def test_the_difference_in_a_preview_is_amplified(tmp_path):

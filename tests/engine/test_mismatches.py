@@ -52,9 +52,11 @@ async def test_a_wrong_result_is_kept_and_never_published(bench: Bench, provider
     assert [error.job_id] == bench.bought
     published = {path.name for path in (bench.folder / "out").iterdir()}
     assert published == {".topaz"}
-    (kept,) = (bench.folder / "out/.topaz" / error.work_key).glob("rejected-*")
+    (kept,) = (bench.folder / "out/.topaz" / error.work_key).glob("rejected-*.mp4")
     assert str(kept) in str(error)
     assert kept.stat().st_size > 0
+    if how != "no video":
+        assert Path(f"{kept}.jpg").read_bytes().startswith(b"\xff\xd8")
 
 
 @wrong
@@ -99,7 +101,7 @@ async def test_a_wrong_result_can_be_taken_when_its_link_is_gone(
     spoil(bench, "size")
     with pytest.raises(ResultMismatch) as caught:
         await bench.deliver(provider, journal=journal)
-    (kept,) = (bench.folder / "journal" / caught.value.work_key).glob("rejected-*")
+    (kept,) = (bench.folder / "journal" / caught.value.work_key).glob("rejected-*.mp4")
     content = kept.read_bytes()
     bench.sandbox.fault("result", "gone", times=50)
     place = Place(url=f"{bench.folder}/{destination}")
