@@ -135,7 +135,7 @@ def deaths_at_effects(labels: list[str], before: tuple[Death, ...] = ()) -> list
 _TURNS = (
     "link destination/.topaz/*/0001.json",
     "link destination/.topaz/*/0003.json",
-    "write destination/.topaz/*/part-*/result.mp4",
+    "write destination/.topaz/*/part-*/*.part",
     "rename destination/{name}.mp4",
     "link destination/.topaz/*/0004.json",
     "the end of the process",
