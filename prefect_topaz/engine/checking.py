@@ -10,7 +10,7 @@ from prefect_topaz import errors
 from prefect_topaz.delivery import publish, publish_bytes
 from prefect_topaz.download import Fetched
 from prefect_topaz.engine.context import Context
-from prefect_topaz.journal import Journal, Record
+from prefect_topaz.journal import Event, Journal, Record
 from prefect_topaz.media import (
     Comparison,
     NotAVideo,
@@ -24,7 +24,7 @@ from prefect_topaz.media import (
     probe,
 )
 from prefect_topaz.models import FinishedUpscale, JobStatus, MediaFacts, Source, Verify
-from prefect_topaz.places import Folder, in_thread
+from prefect_topaz.places import Folder, in_thread, url_of
 from prefect_topaz.sources import OpenSource
 from prefect_topaz.transport import describe
 
@@ -48,6 +48,7 @@ class Delivery:
         verify: How strict to be.
         overwrite: Whether another file may be replaced.
         source: The source, for the comparison and the preview; None if nobody has it any more.
+        look_again: Whether a result that was rejected is fetched and looked at once more.
     """
 
     context: Context
@@ -60,6 +61,7 @@ class Delivery:
     verify: Verify
     overwrite: bool
     source: OpenSource | None
+    look_again: bool
 
     @property
     def key(self) -> str:
@@ -141,24 +143,39 @@ async def _set_aside(
     """Keep a result that is not what was ordered: it is paid for, and it is evidence."""
     place = one.journal.place(one.key)
     name = f"rejected-{one.name}"
-    where = await in_thread(publish, fetched.path, place, name)
+    await in_thread(publish, fetched.path, place, name)
     record = await one.journal.read(one.key)
-    reason = "; ".join(mismatches)
     event = one.context.event(
         "mismatch",
         attempt=record.attempt,
         job_ids=(one.status.job_id,),
-        reason=reason,
+        reason="; ".join(mismatches),
         held=(name,),
         billed="yes",
     )
     await one.context.insist(one.journal, record, event)
     if checked.rows:
         await in_thread(_show, one, place, name, lambda: join(checked.rows))
+    return mismatch(one, event)
+
+
+def rejection(one: Delivery) -> Event | None:
+    """Find how a result was put aside before, wherever it was meant to go."""
+    for event in reversed(one.record.events):
+        ours = event.attempt == one.record.attempt and one.status.job_id in event.job_ids
+        if event.kind == "mismatch" and ours:
+            return event
+    return None
+
+
+def mismatch(one: Delivery, event: Event) -> errors.ResultMismatch:
+    """Say what is wrong with a result that was put aside, and what to do."""
+    place = one.journal.place(one.key)
+    where = url_of(place.fs, place.file(event.held[0]))
     return errors.ResultMismatch(
         f"the result of job {one.status.job_id or 'without an id'} is not what was ordered:"
-        f" {reason}. It is kept at {where}, was not published, and is not bought again; look at it,"
-        ' and take it with verify="off" or claim it from the provider',
+        f" {event.reason}. It is kept at {where}, was not published, and is not bought again; look"
+        ' at it, and take it with verify="off" or claim it from the provider',
         job_id=one.status.job_id,
         work_key=one.key,
     )

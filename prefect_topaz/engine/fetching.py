@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect_topaz import errors
 from prefect_topaz.delivery import Outgoing, retrieve
 from prefect_topaz.download import Fetched, fetch
-from prefect_topaz.engine.checking import Delivery
+from prefect_topaz.engine.checking import Delivery, rejection
 from prefect_topaz.http import PIECE
 from prefect_topaz.models import Cost, JobStatus, StoredVideo
 from prefect_topaz.places import copy_file, in_thread, url_of
@@ -77,8 +77,8 @@ async def _obtain(one: Delivery, file: Path, outgoing: Outgoing) -> Fetched:
             follower=outgoing,
         )
     except errors.ResultUnavailable:
-        if rejected := _rejected(one):
-            return await _take(one, rejected, file)
+        if rejected := rejection(one):
+            return await _take(one, rejected.held[0], file)
         raise
 
 
@@ -109,14 +109,6 @@ def _price(cost: Cost) -> str:
         return "What it cost is not known"
     estimated = cost.charged is None and cost.reserved is None
     return f"It cost {cost}" + (f", {cost.basis}" if estimated and cost.basis else "")
-
-
-def _rejected(one: Delivery) -> str | None:
-    """Find the copy that was put aside as not what was ordered, wherever it was meant to go."""
-    for event in reversed(one.record.events):
-        if event.kind == "mismatch" and one.status.job_id in event.job_ids:
-            return event.held[0]
-    return None
 
 
 async def _take(one: Delivery, name: str, file: Path) -> Fetched:

@@ -181,7 +181,9 @@ async def _bring(this: _Round, record: Record) -> _Settled:
     else:
         detail = f"job {ids_of(record)} runs on"
         return _Settled(_item(record, "running", detail, billed="yes"))
-    videos = tuple(await store(context, done, verify=this.verify))
+    # On a schedule a rejected result would be fetched for ever; who takes it says verify="off".
+    again = this.verify == "off"
+    videos = tuple(await store(context, done, verify=this.verify, look_again=again))
     return _Settled(_item(record, "stored", videos[0].url, billed="yes"), videos)
 
 

@@ -15,7 +15,7 @@ from prefect_topaz.delivery import (
     workspace,
 )
 from prefect_topaz.download import Fetched
-from prefect_topaz.engine.checking import Delivery, make_preview
+from prefect_topaz.engine.checking import Delivery, make_preview, mismatch, rejection
 from prefect_topaz.engine.checking import verify as verify_result
 from prefect_topaz.engine.context import Context
 from prefect_topaz.engine.fetching import copied, cost_of, digest, obtain
@@ -42,6 +42,7 @@ async def store(
     verify: Verify = "standard",
     overwrite: bool = False,
     source: OpenSource | None = None,
+    look_again: bool = True,
 ) -> list[StoredVideo]:
     """Verify the results of a job and publish them.
 
@@ -53,6 +54,7 @@ async def store(
             source are mismatches too), or `off`.
         overwrite: Whether another file at the destination may be replaced.
         source: The source, to compare the pictures with; None makes that a warning.
+        look_again: Whether a result that was rejected before is fetched and looked at once more.
 
     Raises:
         ResultMismatch: If a result is not what was ordered. It is kept beside the journal.
@@ -73,7 +75,17 @@ async def store(
     problems: list[errors.Bought] = []
     for status, name in zip(succeeded, names, strict=False):
         delivery = Delivery(
-            context, finished, status, journal, record, folder, name, verify, overwrite, source
+            context,
+            finished,
+            status,
+            journal,
+            record,
+            folder,
+            name,
+            verify,
+            overwrite,
+            source,
+            look_again,
         )
         try:
             videos.append(await _deliver(delivery))
@@ -123,6 +135,8 @@ async def _deliver(one: Delivery) -> StoredVideo:
     there = await in_thread(_there, one, known)
     if there is not None:
         return there.model_copy(update={"cached": True})
+    if not one.look_again and (event := rejection(one)) is not None:
+        raise mismatch(one, event)
     await _check_name(one)
     outgoing = Outgoing(one.folder, one.name)
     with workspace(one.journal.place(one.key)) as space:

@@ -8,7 +8,13 @@ import pytest
 
 from prefect_topaz import engine
 from prefect_topaz.engine import Rulings
-from prefect_topaz.errors import InvalidRequest, JobFailed, OutcomeUnknown, StillRunning
+from prefect_topaz.errors import (
+    InvalidRequest,
+    JobFailed,
+    OutcomeUnknown,
+    ResultMismatch,
+    StillRunning,
+)
 from prefect_topaz.models import Cost, JobStatus, Place
 from prefect_topaz.outcomes import SettleReport
 from prefect_topaz.providers.oxen import OxenOptions
@@ -203,6 +209,23 @@ async def test_a_wrong_result_is_trouble_and_stays_paid(bench: Bench):
     (item,) = (await settle(bench)).items
     assert (item.state, item.billed) == ("trouble", "yes")
     assert "ordered 1920x1080" in item.detail
+
+
+async def test_a_rejected_result_is_not_fetched_at_every_settle(bench: Bench):
+    """On a schedule that would be for ever; a person takes it, or a run looks at it once more."""
+    bench.sandbox.fault("job", "wrong_video", what="size")
+    with pytest.raises(ResultMismatch) as caught:
+        await bench.deliver()
+    asked = len(bench.sandbox.requests())
+    (item,) = (await settle(bench)).items
+    assert (item.state, item.billed) == ("trouble", "yes")
+    assert item.detail == caught.value.message
+    assert len(bench.sandbox.requests()) == asked
+    context, place = bench.context(), bench.place()
+    report = await engine.settle(context, place, engine.journal_of(place), verify="off")
+    assert states(report) == ["stored"]
+    assert states(await settle(bench)) == []
+    assert bench.posts == 1
 
 
 async def test_trouble_with_one_piece_of_work_does_not_hold_the_others_back(bench: Bench):
