@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 import anyio
@@ -27,13 +26,10 @@ from prefect_topaz.redaction import SignedUrl
 from prefect_topaz.sources import OpenSource
 
 _LOOK: Final = 2.0  # seconds between looks at another run's copying
-_SKEW: Final = timedelta(seconds=60)  # by which two machines' clocks may differ
-_EXPIRED: Final = timedelta(hours=1)  # after that nobody is still reading by an expired link
 # What a run that copies gets before others copy too, and before its copy counts as abandoned.
 _QUICK, _SLOW = 10 * 2**20, 256 * 2**10  # bytes a second
 _PATIENCE, _LEASE = 60.0, 900.0  # seconds besides
 _GRACE: Final = 20.0  # seconds that a run which leaves gets to tidy up
-_ENDED: Final = ("refused", "finished", "failed", "stored")
 
 
 @dataclass(frozen=True)
