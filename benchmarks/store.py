@@ -140,7 +140,16 @@ def main() -> int:
         rows.append(measure_s3(source, work, runs, "sink.py"))
         rows.append(measure_s3(source, work, few, "sink.py", "100M"))
         rows.append(measure_s3(source, work, few, "../tests/s3_server.py"))
-        header = ("stored", "against", "ours", "theirs", "ratio, median (spread)", "goal", "")
+        header = (
+            "stored",
+            "against",
+            "ours",
+            "theirs",
+            "ratio, median (spread)",
+            "of the least",
+            "goal",
+            "",
+        )
         show_table(header, rows)
     return 0
 
