@@ -19,7 +19,7 @@ from prefect_topaz.media.reading import File, NotAVideo, probe
 _HEIGHT = 360  # pixels of a part, unless asked for otherwise
 _GAP = 4  # white pixels between the parts of a preview
 _PREVIEW_WIDTH = 1600
-_PREVIEW_BYTES = 100_000
+_PREVIEW_BYTES = 72_000  # below 100 kB in base64: it travels with every list of artifacts
 _AMPLIFIED = 4  # times; a good upscale differs by a few grey levels only
 # Degrees counter-clockwise, as PyAV tells them.
 _TURNS = {
@@ -63,7 +63,7 @@ def preview(
     at: float | None = None,
     height: int = _HEIGHT,
 ) -> bytes:
-    """Make one JPEG below 100 kB: before, after and their difference, at the same moment.
+    """Make one JPEG below 72 kB: before, after and their difference, at the same moment.
 
     Args:
         before: The source; None leaves its part and the difference out.
@@ -80,7 +80,7 @@ def preview(
 
 
 def join(rows: Sequence[Sequence[Picture]], height: int = _HEIGHT) -> bytes:
-    """Make one JPEG below 100 kB of some moments, one below the other.
+    """Make one JPEG below 72 kB of some moments, one below the other.
 
     Args:
         rows: For each moment the result's picture, or the source's and the result's, which are
